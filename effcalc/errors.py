@@ -1,0 +1,51 @@
+"""The errors that effcalc raises on purpose; each kind has its own exit code.
+
+Every message is one line that says what was wrong, where, and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EffcalcError(Exception):
+    """Base of every error that a user can cause; never raised itself."""
+
+    exit_code = 70
+
+
+class CheckFailed(EffcalcError):
+    """A check that the user asked for did not hold (`--check`, `--strict`, `--verify`)."""
+
+    exit_code = 1
+
+
+class InputError(EffcalcError):
+    """Bad usage or bad input: an option, a file, a name or a value."""
+
+    exit_code = 2
+
+
+class NeedsError(EffcalcError):
+    """Something needed is not installed or not attached: a package, a device, a kernel feature."""
+
+    exit_code = 3
+
+
+class RunError(EffcalcError):
+    """The user's model or a child process failed at run time, or memory ran out."""
+
+    exit_code = 4
+
+
+def one_line(text: object, limit: int = 200) -> str:
+    """Return `text` on one printable line of at most `limit` characters, for use in a message."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean 'x'?)" for the nearest known name, or an empty string."""
+    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
