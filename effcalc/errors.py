@@ -15,7 +15,7 @@ class EffcalcError(Exception):
     exit_code = 70
 
 
-class CheckFailed(EffcalcError):
+class CheckFailed(EffcalcError):  # noqa: N818 - named for what happened
     """A check that the user asked for did not hold (`--check`, `--strict`, `--verify`)."""
 
     exit_code = 1

@@ -1,0 +1,177 @@
+"""An architecture as the papers' tables write it, and the network it becomes at (d, w, pixels)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from effcalc.blocks import BLOCKS
+from effcalc.build import Builder
+from effcalc.errors import InputError, suggest
+from effcalc.network import Network
+from effcalc.num import maximum, round_channels, round_repeats, uniform
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """A metaparameter of a family, such as SqueezeNet's squeeze ratio."""
+
+    name: str
+    default: Any
+    help: str
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One row of a stage table; `keys` are the block's own."""
+
+    name: str
+    block: str
+    keys: Mapping[str, Any]
+    repeats: int = 0  # 0: a single block, its layers named after the stage alone
+    repeat_scales: bool = True
+    channel_scales: bool = True
+    divisor: int = 8
+    min_width: float = 0.0
+    head: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A network that the authors released, by its own coefficients."""
+
+    name: str
+    depth: float
+    width: float
+    image_size: tuple[int, int]
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Figures as a paper prints them, for one network and scaling; texts keep their digits."""
+
+    table: str
+    label: str
+    network: str
+    depth: float = 1.0
+    width: float = 1.0
+    resolution: float = 1.0
+    variant: str = ""
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    params: str = ""
+    macs: str = ""
+    weights: str = ""
+    top1: float | None = None
+    top5: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """A family member, its knobs set: what `scale` scales."""
+
+    name: str
+    title: str
+    source: str
+    stages: tuple[Stage, ...]
+    image_size: tuple[int, int]
+    in_channels: int = 3
+    classes: int = 1000
+    rule: str = ""
+    keep: float = 0.9
+    notes: tuple[str, ...] = ()
+    knobs: tuple[Knob, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    variants: tuple[Variant, ...] = ()
+    published: tuple[Published, ...] = ()
+    file: str = ""
+
+    def variant(self, name: str) -> Variant:
+        """Return a released variant by name; raise `InputError` for an unknown one."""
+        for variant in self.variants:
+            if variant.name == name.lower():
+                return variant
+        names = [v.name for v in self.variants]
+        known = f"known: {', '.join(names)}" if names else "it has no released variants"
+        raise InputError(f"{self.name} has no variant {name!r}{suggest(name, names)}; {known}")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a network is built at: depth and width ratios, pixels (height, width), batch."""
+
+    depth: float
+    width: float
+    image_size: tuple[int, int]
+    batch: int = 1
+
+
+def network(arch: Arch, size: Size, head: bool = True) -> Network:
+    """Lay down an architecture's layers at a size; without `head`, features alone.
+
+    Identical consecutive blocks become layers with a `count`, so depth costs nothing. Raises
+    `InputError` where the image is too small or groups do not divide the channels.
+    """
+    height, width = size.image_size
+    net = Builder((size.batch, arch.in_channels, height, width))
+    x = net.input
+    for stage in arch.stages:
+        if stage.head and not head:
+            continue
+        net.width = _rounding(stage, size.width, arch.keep)
+        function = BLOCKS[stage.block]
+        if not stage.repeats:
+            net.enter(stage.name, stage.name, 1)
+            x = function(net, x, **stage.keys)
+            continue
+        repeats = stage.repeats
+        if stage.repeat_scales:
+            repeats = maximum(1, round_repeats(repeats, size.depth))
+        net.enter(stage.name, f"{stage.name}.0", 1)
+        x = function(net, x, **stage.keys)
+        if uniform(repeats > 1):
+            net.enter(stage.name, f"{stage.name}.1", repeats - 1)
+            rest = {**stage.keys, "stride": 1} if "stride" in stage.keys else stage.keys
+            x = function(net, x, **rest)
+    return Network(arch.name, (net.input,), (x,), tuple(net.layers))
+
+
+def _rounding(stage: Stage, width: float, keep: float) -> Any:
+    """Return the stage's rounding of a channel count, to a multiple that groups divide."""
+    ratio = maximum(stage.min_width, width) if stage.channel_scales else 1
+
+    def rounded(channels: int, groups: int = 1) -> int:
+        step = math.lcm(stage.divisor, groups)
+        scaled = round_channels(channels * ratio, step, keep)
+        # At exactly 1 the table's own width stands, multiple of the divisor or not.
+        return channels + (scaled - channels) * (ratio != 1)  # type: ignore[no-any-return]
+
+    return rounded
+
+
+def merge_equal(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Join neighbouring stages that are alike into one run that repeats as a whole.
+
+    SqueezeNet's table writes each Fire module by itself; a run of equal ones that no pool
+    interrupts scales its depth together.
+    """
+    merged: list[Stage] = []
+    for stage in stages:
+        if (
+            merged
+            and stage.repeats
+            and replace(merged[-1], name="", repeats=1) == replace(stage, name="", repeats=1)
+        ):
+            first = merged[-1]
+            tail = stage.name.removeprefix(stage.name.rstrip("0123456789"))
+            name = f"{first.name.partition('_')[0]}_{tail}"
+            merged[-1] = replace(first, name=name, repeats=first.repeats + stage.repeats)
+        else:
+            merged.append(stage)
+    return tuple(merged)

@@ -1,0 +1,145 @@
+"""What an operator's record holds, and how a layer's cost follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from effcalc.network import Layer, Tensor
+from effcalc.units import dtype_bytes
+
+Formula = Callable[[Layer], int]
+
+
+class Traffic(NamedTuple):
+    """Elements and bytes that a layer moves, evaluated without gradients."""
+
+    read: int
+    written: int
+    read_bytes: int
+    written_bytes: int
+
+
+class Cost(NamedTuple):
+    """What work costs; costs add field by field (`total`).
+
+    `macs` are the multiply-accumulates of convolutions, linear layers and matrix products.
+    `elementwise` has one per output element of element-wise, normalisation, pooling and softmax
+    operators. `flops_other` is arithmetic that is neither (an FFT), its convention stated at the
+    operator. `read` and `written` are elements, and bytes by each tensor's own dtype.
+    """
+
+    macs: int = 0
+    elementwise: int = 0
+    flops_other: int = 0
+    read: int = 0
+    written: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: 2 per multiply-accumulate, plus `flops_other`."""
+        return 2 * self.macs + self.flops_other
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes read and written."""
+        return self.read_bytes + self.written_bytes
+
+
+def total(costs: list[tuple[Cost, int]]) -> Cost:
+    """Add costs, each times its count; the sum of nothing is `Cost()`."""
+    return Cost(*(sum(c[i] * n for c, n in costs) for i in range(len(Cost._fields))))
+
+
+def none(layer: Layer) -> int:
+    """Formula of an operator that does no such work."""
+    return 0
+
+
+def per_output(layer: Layer) -> int:
+    """One operation for each element of the first output."""
+    return layer.outputs[0].numel
+
+
+def each_operand_once(layer: Layer) -> Traffic:
+    """Each distinct operand is read once and each output written once; a view moves nothing."""
+    if layer.memory == "view":
+        return Traffic(0, 0, 0, 0)
+    read = written = read_bytes = written_bytes = 0
+    seen: set[tuple[int, str]] = set()
+    for t in layer.operands:
+        if (t.id, t.param) not in seen:
+            seen.add((t.id, t.param))
+            n = t.numel
+            read = read + n
+            read_bytes = read_bytes + n * dtype_bytes(t.dtype)
+    for t in layer.outputs:
+        n = t.numel
+        written = written + n
+        written_bytes = written_bytes + n * dtype_bytes(t.dtype)
+    return Traffic(read, written, read_bytes, written_bytes)
+
+
+def nothing_moved(layer: Layer) -> Traffic:
+    """Traffic of an operator that touches no element."""
+    return Traffic(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """An operator: its name, the torch operators it serves, and its formulas over a `Layer`.
+
+    `torch` names are without overload ("aten::convolution"). `free` marks an operator that is
+    known to compute nothing (a view, an allocation): not the same as one without a record, which
+    is unknown and reported as such.
+    """
+
+    name: str
+    torch: tuple[str, ...] = ()
+    macs: Formula = none
+    elementwise: Formula = none
+    flops_other: Formula = none
+    traffic: Callable[[Layer], Traffic] = each_operand_once
+    free: bool = False
+
+
+OPS: dict[str, Op] = {}
+BY_TORCH: dict[str, Op] = {}
+
+
+def register(*ops: Op) -> None:
+    """Add records; a torch operator belongs to one record alone."""
+    for op in ops:
+        if op.name in OPS:
+            raise ValueError(f"two records named {op.name!r}")
+        OPS[op.name] = op
+        for name in op.torch:
+            if name in BY_TORCH:
+                raise ValueError(f"{name} belongs to {BY_TORCH[name].name!r} and {op.name!r}")
+            BY_TORCH[name] = op
+
+
+def cost(layer: Layer) -> Cost:
+    """Cost of one call of a layer (not times its `count`).
+
+    An operator without a record costs what it moves: its arithmetic is unknown, which the
+    network's `uncounted` says.
+    """
+    op = OPS.get(layer.op)
+    if op is None:
+        return Cost(0, 0, 0, *each_operand_once(layer))
+    return Cost(op.macs(layer), op.elementwise(layer), op.flops_other(layer), *op.traffic(layer))
+
+
+def macs(layer: Layer) -> int:
+    """Multiply-accumulates of one call of a layer: `cost(layer).macs` without the rest."""
+    op = OPS.get(layer.op)
+    return op.macs(layer) if op is not None else 0
+
+
+def weight_of(layer: Layer) -> Tensor:
+    """The second operand: the weight of a convolution or a linear layer."""
+    return layer.operands[1]
