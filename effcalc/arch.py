@@ -72,9 +72,9 @@ class Published:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Arch:
-    """A family member, its knobs set: what `scale` scales."""
+    """A family member, its knobs set: what `scale` scales. Compared by identity."""
 
     name: str
     title: str

@@ -20,53 +20,59 @@ class Activations:
     """Activation memory of one forward pass, in bytes.
 
     `outputs` sums what every operator allocates (results that are neither views nor in place);
-    `peak` is the most that is alive at once, the input included, during layer number `peak_layer`.
+    `peak` is the most that is alive at once, the input included.
     """
 
     outputs: int
     peak: int
-    peak_layer: int
 
 
 def _bytes(t: Tensor) -> int:
     return t.numel * dtype_bytes(t.dtype)
 
 
+def _births(network: Network) -> list[list[tuple[int, int]]]:
+    """For each layer, the storages that it allocates with their bytes."""
+    known = {t.storage for t in network.inputs}
+    births: list[list[tuple[int, int]]] = []
+    for layer in network.layers:
+        born = []
+        for t in layer.outputs:
+            if not t.param and t.storage not in known:
+                known.add(t.storage)
+                born.append((t.storage, network.storage_bytes.get(t.storage) or _bytes(t)))
+        births.append(born)
+    return births
+
+
+def allocated(network: Network) -> list[int]:
+    """Activation bytes that each layer allocates, times its count."""
+    return [
+        sum(size for _, size in born) * layer.count
+        for layer, born in zip(network.layers, _births(network), strict=True)
+    ]
+
+
 def activations(network: Network) -> Activations:
     """Activation bytes of evaluating a network without gradients."""
-    size: dict[int, Any] = {}
-    for t in network.inputs:
-        size[t.storage] = _bytes(t)
-    held = set(size)
+    births = _births(network)
     last: dict[int, int] = {}
-    born: list[list[int]] = [[] for _ in network.layers]
-    outputs: Any = 0
     for index, layer in enumerate(network.layers):
-        for t in layer.outputs:
-            if t.param:
-                continue
-            if t.storage not in size:
-                size[t.storage] = network.storage_bytes.get(t.storage, _bytes(t))
-                born[index].append(t.storage)
-                outputs = outputs + size[t.storage] * layer.count
+        for t in (*layer.operands, *layer.outputs):
             last[t.storage] = index
-        for t in layer.operands:
-            if not t.param:
-                last[t.storage] = index
-    end = len(network.layers)
     last.update(network.deaths)
-    last.update({t.storage: end for t in network.outputs})
-    dying: list[list[int]] = [[] for _ in range(end + 1)]
-    for storage, index in last.items():
-        if storage not in held:
-            dying[index].append(storage)
+    for t in network.outputs:
+        last[t.storage] = len(births)
 
-    alive: Any = sum(size[s] for s in held)
-    peak, peak_layer = alive, 0
-    for index in range(end):
-        alive = alive + sum(size[s] for s in born[index])
-        if isinstance(alive, int) and isinstance(peak, int) and alive > peak:
-            peak_layer = index
+    alive: Any = sum(_bytes(t) for t in network.inputs)
+    peak: Any = alive
+    outputs: Any = 0
+    dying: dict[int, Any] = {}
+    for index, (layer, born) in enumerate(zip(network.layers, births, strict=True)):
+        for storage, size in born:
+            alive = alive + size
+            outputs = outputs + size * layer.count
+            dying[last[storage]] = dying.get(last[storage], 0) + size
         peak = maximum(peak, alive)
-        alive = alive - sum(size[s] for s in dying[index])
-    return Activations(outputs, peak, peak_layer)
+        alive = alive - dying.get(index, 0)
+    return Activations(outputs, peak)

@@ -1,0 +1,282 @@
+"""Scaling a network by φ or by (d, w, r), and what the scaled network costs.
+
+Tan & Le 2019 (arXiv:1905.11946), equation 3: d = α^φ, w = β^φ, r = γ^φ, with α·β²·γ² ≈ 2, so that
+FLOPs grow by about 2^φ. What a real network costs differs, for its repeats, channels and pixels
+are whole numbers; both are given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+from effcalc import comm
+from effcalc import figures as measure
+from effcalc.arch import Arch, Size, Variant
+from effcalc.arch import network as lay_down
+from effcalc.archfile import load
+from effcalc.errors import InputError
+from effcalc.network import Network
+from effcalc.num import round_pixels
+
+ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
+"""Depth, width and resolution bases that the paper's grid search found for EfficientNet-B0."""
+
+WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Depth, width and resolution ratios, and the pixels (height, width) that they come to.
+
+    `theory` is what the paper's rule says MACs grow by: (α·β²·γ²)^φ, or d·w²·r².
+    """
+
+    depth: float
+    width: float
+    resolution: float
+    image_size: tuple[int, int]
+    theory: float
+    phi: float | None = None
+    variant: str = ""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A network at one scaling, with the figures that `effcalc scale` shows.
+
+    MACs are multiply-accumulates of convolutions, linear layers and matrix products for one image,
+    FLOPs twice that. Sizes are bytes; parameters and buffers are apart. `gradient_bytes` is what
+    each of `workers` ranks sends in a data-parallel step with a ring all-reduce, rounded up.
+    """
+
+    arch: Arch
+    scaling: Scaling
+    network: Network
+    workers: int
+    head: bool = True
+
+    @cached_property
+    def figures(self) -> measure.Figures:
+        """Totals: weights, cost, activation memory."""
+        return measure.figures(self.network)
+
+    @property
+    def params(self) -> int:
+        """Parameters, a shared one once."""
+        return self.figures.weights.params
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image."""
+        return self.figures.cost.macs
+
+    @property
+    def flops(self) -> int:
+        """2 x MACs, plus arithmetic that is no multiply-accumulate and not element-wise."""
+        return self.figures.cost.flops
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the parameters."""
+        return self.figures.weights.weight_bytes
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of the buffers, such as running statistics."""
+        return self.figures.weights.buffer_bytes
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes that all operators together allocate for results, in-place ones once."""
+        return self.figures.activation_bytes
+
+    @property
+    def peak_activation_bytes(self) -> int:
+        """The most activation bytes alive at once in a batch-1 inference."""
+        return self.figures.peak_activation_bytes
+
+    @property
+    def gradient_bytes(self) -> int:
+        """Bytes that each worker sends per step: 2(n − 1)/n of the gradients."""
+        return math.ceil(comm.ring_all_reduce(self.figures.weights.gradient_bytes, self.workers))
+
+    @property
+    def growth(self) -> float:
+        """MACs relative to the unscaled network's."""
+        return _ratio(self.macs, _base_macs(self.arch, self.head))
+
+    @cached_property
+    def nearest(self) -> tuple[str, float] | None:
+        """The released variant nearest by the ratio of MACs, and this network's MACs over its."""
+        if not self.head or not self.arch.variants or not self.macs:
+            return None
+        ratios = [
+            (v.name, _ratio(self.macs, m))
+            for v, m in zip(self.arch.variants, _variant_macs(self.arch), strict=True)
+        ]
+        return min(ratios, key=lambda item: abs(math.log(item[1])))
+
+    @property
+    def is_released(self) -> bool:
+        """Whether this is the nearest released variant itself, layer by layer."""
+        if self.nearest is None or self.nearest[1] != 1:
+            return False
+        scaling = released(self.arch, self.arch.variant(self.nearest[0]))
+        return build(self.arch, scaling).layers == self.network.layers
+
+
+def _ratio(a: int, b: int) -> float:
+    """Divide ints of any size; beyond a float's range the result is infinite."""
+    try:
+        return a / b
+    except OverflowError:
+        return math.inf
+
+
+def _finite(value: float, what: str) -> float:
+    if not math.isfinite(value) or value <= 0:
+        raise InputError(f"{what} must be a finite number above zero, not {value:g}")
+    return float(value)
+
+
+def _check_pixels(height: int, width: int, what: str) -> tuple[int, int]:
+    if height < 1 or width < 1:
+        raise InputError(
+            f"{what} gives an image of {height} x {width} pixels; at least 1 is needed"
+        )
+    return height, width
+
+
+def by_phi(
+    arch: Arch, phi: float, alpha: float = ALPHA, beta: float = BETA, gamma: float = GAMMA
+) -> Scaling:
+    """Compound scaling (equation 3). φ may be any finite number; a negative one shrinks.
+
+    Raises `InputError` for bases under 1, which the paper excludes, or not finite.
+    """
+    if not math.isfinite(phi):
+        raise InputError(f"--phi must be a finite number, not {phi:g}")
+    for base, name in ((alpha, "--alpha"), (beta, "--beta"), (gamma, "--gamma")):
+        if not math.isfinite(base) or base < 1:
+            raise InputError(f"{name} must be a finite number of at least 1, not {base:g}")
+    try:
+        depth, width, resolution = alpha**phi, beta**phi, gamma**phi
+        theory = (alpha * beta**2 * gamma**2) ** phi
+    except OverflowError:
+        raise InputError(
+            f"--phi {phi:g} is too large: the coefficients pass 10^308; try a few thousand at most"
+        ) from None
+    if min(depth, width, resolution) == 0:
+        raise InputError(f"--phi {phi:g} is too small: the coefficients vanish")
+    height, width_px = (round_pixels(side, resolution) for side in arch.image_size)
+    size = _check_pixels(height, width_px, f"--phi {phi:g}")
+    return Scaling(depth, width, resolution, size, theory, phi)
+
+
+def by_ratios(
+    arch: Arch,
+    depth: float = 1.0,
+    width: float = 1.0,
+    resolution: float | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Scaling:
+    """Scale each dimension by its own ratio; pixels may be given instead of a resolution."""
+    _finite(depth, "--depth")
+    _finite(width, "--width")
+    base_height, base_width = arch.image_size
+    if image_size is not None:
+        if resolution is not None:
+            raise InputError("--resolution and --image-size say the same thing; give one")
+        height, width_px = _check_pixels(*image_size, "--image-size")
+        try:
+            resolution = math.sqrt(height * width_px / (base_height * base_width))
+        except OverflowError:
+            raise InputError("--image-size is too large: at most 10^150 pixels a side") from None
+    else:
+        resolution = _finite(1.0 if resolution is None else resolution, "--resolution")
+        sides = (round_pixels(side, resolution) for side in arch.image_size)
+        height, width_px = _check_pixels(*sides, f"--resolution {resolution:g}")
+    try:
+        theory = float(depth) * float(width) ** 2 * resolution**2
+    except OverflowError:
+        theory = math.inf
+    return Scaling(float(depth), float(width), resolution, (height, width_px), theory)
+
+
+def released(arch: Arch, variant: Variant) -> Scaling:
+    """Scaling of a released variant, by its own hand-rounded coefficients."""
+    scaling = by_ratios(arch, variant.depth, variant.width, image_size=variant.image_size)
+    return replace(scaling, variant=variant.name)
+
+
+def build(arch: Arch, scaling: Scaling, batch: int = 1, head: bool = True) -> Network:
+    """Lay down the network at a scaling."""
+    return lay_down(arch, Size(scaling.depth, scaling.width, scaling.image_size, batch), head)
+
+
+@lru_cache(maxsize=16)
+def _base_macs(arch: Arch, head: bool) -> int:
+    return measure.macs(build(arch, by_ratios(arch), head=head))
+
+
+@lru_cache(maxsize=16)
+def _variant_macs(arch: Arch) -> list[int]:
+    return [measure.macs(build(arch, released(arch, v))) for v in arch.variants]
+
+
+def scale(
+    network: str = "efficientnet-b0",
+    *,
+    phi: float | None = None,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+    gamma: float = GAMMA,
+    depth: float | None = None,
+    width: float | None = None,
+    resolution: float | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    variant: str | None = None,
+    knobs: Mapping[str, object] | None = None,
+    classes: int | None = None,
+    in_channels: int | None = None,
+    head: bool = True,
+    workers: int = WORKERS,
+) -> Scaled:
+    """Return what `network` costs at one scaling: the values that `effcalc scale` shows.
+
+    `network` is a built-in name or an architecture file. Give `phi` (with its bases), or ratios
+    (pixels instead of `resolution` if you like), or a released `variant`; nothing is the network
+    as it is. Raises `InputError` for what cannot be.
+
+    >>> effcalc.scale("efficientnet-b0", phi=3).params
+    16350296
+    """
+    arch, named = load(network, {k: str(v) for k, v in (knobs or {}).items()}, classes, in_channels)
+    pixels = (image_size, image_size) if isinstance(image_size, int) else image_size
+    ratios = (depth, width, resolution, pixels)
+    chosen = [phi is not None, any(v is not None for v in ratios), variant is not None]
+    if named and any(chosen):
+        raise InputError(f"{network} is scaled already; scale {arch.name} instead")
+    if sum(chosen) > 1:
+        raise InputError("give phi, or depth, width and resolution, or a variant: one of the three")
+    if phi is not None:
+        scaling = by_phi(arch, phi, alpha, beta, gamma)
+    elif named or variant:
+        scaling = released(arch, named or arch.variant(variant or ""))
+    else:
+        scaling = by_ratios(
+            arch,
+            1.0 if depth is None else depth,
+            1.0 if width is None else width,
+            resolution,
+            pixels,
+        )
+    return scaled(arch, scaling, workers, head)
+
+
+def scaled(arch: Arch, scaling: Scaling, workers: int = WORKERS, head: bool = True) -> Scaled:
+    """Build an architecture at a scaling; see `Scaled`."""
+    return Scaled(arch, scaling, build(arch, scaling, head=head), workers, head)
