@@ -342,9 +342,11 @@ def format_change(value: int | float, digits: int = DEFAULT_DIGITS) -> str:
 
 def format_seconds(value: int | float, digits: int = DEFAULT_DIGITS) -> str:
     """Write a time: `12.35 ms`, `1.500 s`; from ns up to s."""
-    for power, unit in ((0, "s"), (-3, "ms"), (-6, "µs")):
-        if abs(value) >= 10.0**power or value == 0:
-            return f"{_plain(value * 10.0**-power, digits)} {unit}"
+    if abs(value) >= 1 or value == 0:
+        return f"{_plain(value, digits)} s"
+    for power, unit in ((3, "ms"), (6, "µs")):
+        if abs(value) * 10.0**power >= 1:
+            return f"{_plain(value * 10.0**power, digits)} {unit}"
     return f"{_plain(value * 1e9, digits)} ns"
 
 
