@@ -87,7 +87,8 @@ class Arch:
     keep: float = 0.9
     notes: tuple[str, ...] = ()
     knobs: tuple[Knob, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    preset: Mapping[str, Any] = field(default_factory=dict)  # knobs of this network, as filed
+    settings: Mapping[str, Any] = field(default_factory=dict)  # all knobs, as they are now
     variants: tuple[Variant, ...] = ()
     published: tuple[Published, ...] = ()
     file: str = ""

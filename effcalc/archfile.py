@@ -125,7 +125,7 @@ def _arch(
     title = top.get("title", str, base)
     source = top.get("source", str, "")
     knobs = tuple(_knobs(top))
-    settings: dict[str, Any] = {k.name: k.default for k in knobs}
+    preset: dict[str, Any] = {}
     names = [base]
     chosen = {"": base}.get(member, member)
     for table in top.tables("network"):
@@ -136,7 +136,7 @@ def _arch(
             for k, v in table.table("set").values.items()
         }
         if names[-1] == chosen:
-            settings.update(values)
+            preset = values
             title = table.get("title", str, names[-1])
             source = table.get("source", str, source)
     if chosen not in names:
@@ -144,7 +144,8 @@ def _arch(
             f"{top.where}: has no network {one_line(chosen)!r}{suggest(chosen, names)}; "
             f"it has {', '.join(names)}"
         )
-    settings.update({k: _knob_value(knobs, k, v, "--set") for k, v in given.items()})
+    settings = {k.name: k.default for k in knobs} | preset
+    settings |= {k: _knob_value(knobs, k, v, "--set") for k, v in given.items()}
 
     image = top.table("input")
     image.only(("size", "channels", "classes"))
@@ -165,6 +166,7 @@ def _arch(
         keep=keep,
         notes=_strings(top, "notes"),
         knobs=knobs,
+        preset=preset,
         settings=settings,
         variants=tuple(_variants(top)),
         published=tuple(_published(top, base)),

@@ -56,7 +56,7 @@ class Part:
 
 
 def weights(layers: Iterable[Layer], seen: set[str] | None = None) -> Weights:
-    """Count parameters and buffers by identity; those already in `seen` belong to earlier layers."""
+    """Count parameters and buffers by identity; those in `seen` belong to earlier layers."""
     seen = set() if seen is None else seen
     params: Any = 0
     trainable: Any = 0

@@ -197,8 +197,8 @@ def by_ratios(
             raise InputError("--image-size is too large: at most 10^150 pixels a side") from None
     else:
         resolution = _finite(1.0 if resolution is None else resolution, "--resolution")
-        sides = (round_pixels(side, resolution) for side in arch.image_size)
-        height, width_px = _check_pixels(*sides, f"--resolution {resolution:g}")
+        height, width_px = (round_pixels(side, resolution) for side in arch.image_size)
+        _check_pixels(height, width_px, f"--resolution {resolution:g}")
     try:
         theory = float(depth) * float(width) ** 2 * resolution**2
     except OverflowError:

@@ -280,7 +280,7 @@ def parse_dtype(text: str, what: str = "dtype") -> str:
 
 def dtype_bytes(dtype: str) -> int:
     """Return the bytes of one element of `dtype`, which may be a short name."""
-    return DTYPE_BYTES[parse_dtype(dtype)]
+    return DTYPE_BYTES.get(dtype) or DTYPE_BYTES[parse_dtype(dtype)]
 
 
 # --- writing -----------------------------------------------------------------------------------
