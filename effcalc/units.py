@@ -19,7 +19,17 @@ Value: TypeAlias = int | float | str | None
 """What one cell of a table holds: an exact Python value, or None where there is no figure."""
 
 Unit: TypeAlias = Literal[
-    "text", "int", "count", "bytes", "ratio", "percent", "change", "number", "pixels", "seconds"
+    "text",
+    "int",
+    "count",
+    "bytes",
+    "ratio",
+    "relative",
+    "percent",
+    "change",
+    "number",
+    "pixels",
+    "seconds",
 ]
 """The closed set of units that a column may have; `format_value` knows each."""
 
@@ -330,6 +340,13 @@ def format_ratio(value: int | float, digits: int = DEFAULT_DIGITS) -> str:
     return f"{_plain(value, digits)}×"
 
 
+def format_relative(value: int | float, digits: int = DEFAULT_DIGITS) -> str:
+    """Write a ratio to a reference, a small one as a fraction: `1.130×`, `1/48.83`."""
+    if 0 < value < 1:
+        return f"1/{_plain(1 / value, digits)}"
+    return format_ratio(value, digits)
+
+
 def format_percent(value: int | float, digits: int = DEFAULT_DIGITS) -> str:
     """Write a share that is given in percent: `12.35%`."""
     return f"{_hundredths(value, digits, '')}%"
@@ -364,6 +381,7 @@ _WRITERS: dict[str, Callable[[int | float, int], str]] = {
     "count": format_count,
     "bytes": format_bytes,
     "ratio": format_ratio,
+    "relative": format_relative,
     "percent": format_percent,
     "change": format_change,
     "number": format_number,

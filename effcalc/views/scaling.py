@@ -1,0 +1,245 @@
+"""Tables about what scaled networks cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from effcalc.arch import Arch
+from effcalc.figures import PER, Part, breakdown
+from effcalc.network import Layer, Network
+from effcalc.published import accuracy
+from effcalc.scale import Scaled
+from effcalc.solve import BUDGETS, Budget, Fit
+from effcalc.table import Column, Row, Table
+from effcalc.units import Unit, Value, format_change
+
+
+class Figure(NamedTuple):
+    """A column and how its value is read off a `Scaled` or a `Part`."""
+
+    key: str
+    title: str
+    unit: Unit
+    help: str
+    value: Callable[[Any], Value]
+
+    def column(self, shown: Iterable[str]) -> Column:
+        """The column; people see it without asking where `shown` has its key."""
+        return Column(self.key, self.title, self.unit, self.help, self.key in shown)
+
+
+def pixels(size: tuple[int, int]) -> str:
+    """Write an image size as `--image-size` reads it: one side, or height x width."""
+    height, width = size
+    return str(height) if height == width else f"{height}x{width}"
+
+
+def _difference(at: Scaled) -> float | None:
+    return None if at.nearest is None else (at.nearest[1] - 1) * 100
+
+
+def _nearest(at: Scaled) -> str | None:
+    """The nearest released variant, and how far this network's MACs are from its."""
+    difference = _difference(at)
+    if at.nearest is None or difference is None:
+        return None
+    if at.is_released:
+        return f"is {at.nearest[0]}"
+    return f"{at.nearest[0]} {format_change(difference, 3 if abs(difference) < 10 else 2)}"
+
+
+SCALING = (
+    Figure("phi", "φ", "number", "compound coefficient", lambda s: s.scaling.phi),
+    Figure("depth", "d", "number", "depth: repeats of a stage", lambda s: s.scaling.depth),
+    Figure("width", "w", "number", "width: channels", lambda s: s.scaling.width),
+    Figure("resolution", "r", "number", "resolution: a side", lambda s: s.scaling.resolution),
+    Figure("pixels", "px", "text", "image side(s)", lambda s: pixels(s.scaling.image_size)),
+)
+"""Which scaling a row is about."""
+
+COSTS = (
+    Figure("params", "params", "count", "parameters, a shared one once", lambda s: s.params),
+    Figure("macs", "MACs", "count", "multiply-accumulates, one image", lambda s: s.macs),
+    Figure("flops", "FLOPs", "count", "2 × MACs", lambda s: s.flops),
+    Figure("weight_bytes", "weights", "bytes", "parameters, float32", lambda s: s.weight_bytes),
+    Figure("buffer_bytes", "buffers", "bytes", "running statistics", lambda s: s.buffer_bytes),
+    Figure(
+        *("activation_bytes", "activations", "bytes", "all results, in-place ones once"),
+        lambda s: s.activation_bytes,
+    ),
+    Figure(
+        *("peak_activation_bytes", "peak act.", "bytes", "most alive at once, one image"),
+        lambda s: s.peak_activation_bytes,
+    ),
+    Figure(
+        *("gradient_bytes", "sent/step", "bytes", "by each worker, ring all-reduce"),
+        lambda s: s.gradient_bytes,
+    ),
+)
+"""What a network costs."""
+
+GROWTH = (
+    Figure("theory", "theory", "ratio", "(α·β²·γ²)^φ, or d·w²·r²", lambda s: s.scaling.theory),
+    Figure("growth", "growth", "ratio", "of MACs, in fact", lambda s: s.growth),
+)
+"""How MACs should grow by the rule, and how they do."""
+
+NEAREST = (
+    Figure("nearest", "nearest", "text", "released variant by MACs", _nearest),
+    Figure("nearest_name", "nearest", "text", "its name", lambda s: s.nearest and s.nearest[0]),
+    Figure("nearest_difference", "vs nearest", "change", "of MACs", _difference),
+)
+"""Which released variant has about the same cost."""
+
+_RECORD = {f.key for f in (*SCALING, *COSTS, *GROWTH)} | {"nearest"}
+_ROWS = {"phi", "depth", "width", "pixels", "params", "macs", "theory", "growth", "nearest"}
+
+
+def _row(figures: Sequence[Figure], at: Scaled | Part) -> dict[str, Value]:
+    return {figure.key: figure.value(at) for figure in figures}
+
+
+def scale_table(arch: Arch, rows: Iterable[Scaled], title: str, workers: int) -> Table:
+    """One row for each scaling of one network; rows are made as they are read.
+
+    A single row has room for every figure; several show people what fits 80 columns.
+    """
+    figures = (*SCALING, *COSTS, *GROWTH, *(NEAREST if arch.variants else ()))
+    several = not isinstance(rows, Sequence) or len(rows) > 1
+    columns = tuple(f.column(_ROWS if several else _RECORD) for f in figures)
+    made: Iterable[Row] = (_row(figures, at) for at in rows)
+    if isinstance(rows, Sequence):
+        made = list(made)
+    notes = [f"sent/step: gradients of {workers} data-parallel workers"]
+    if arch.variants:
+        notes.append("nearest: the released variant closest by MACs; not the same network")
+    if isinstance(rows, Sequence) and any((at.scaling.phi or 0) < 0 for at in rows):
+        notes.append("a negative φ shrinks the network; the paper only grows it")
+    if arch.rule:
+        notes.append(f"scaling rule: {arch.rule}")
+    return Table("scale", title, columns, made, tuple(notes))
+
+
+PARTS = (
+    Figure("output", "output", "text", "last result", lambda p: "x".join(map(str, p.output))),
+    Figure("calls", "calls", "int", "operator calls", lambda p: p.calls),
+    Figure("params", "params", "count", "parameters", lambda p: p.weights.params),
+    Figure("macs", "MACs", "count", "multiply-accumulates", lambda p: p.cost.macs),
+    Figure("flops", "FLOPs", "count", "2 × MACs + other arithmetic", lambda p: p.cost.flops),
+    Figure(
+        *("elementwise", "elementwise", "count", "results that are not of a product"),
+        lambda p: p.cost.elementwise,
+    ),
+    Figure("flops_other", "other", "count", "other arithmetic", lambda p: p.cost.flops_other),
+    Figure("weight_bytes", "weights", "bytes", "parameters", lambda p: p.weights.weight_bytes),
+    Figure("buffer_bytes", "buffers", "bytes", "buffers", lambda p: p.weights.buffer_bytes),
+    Figure("activation_bytes", "activations", "bytes", "allocated", lambda p: p.activation_bytes),
+    Figure("read_bytes", "read", "bytes", "operands, once each", lambda p: p.cost.read_bytes),
+    Figure("written_bytes", "written", "bytes", "results", lambda p: p.cost.written_bytes),
+)
+"""What a part of a network costs."""
+
+
+def breakdown_table(
+    network: Network, per: str, title: str, group: Callable[[Layer], str] | None = None
+) -> Table:
+    """Split a network's cost by stage, block, layer or operator; rows sum to the total.
+
+    `group` replaces the grouping that `per` names.
+    """
+    parts = breakdown(network, group or PER[per])
+    figures = [f for f in PARTS if f.key != "output" or per != "op"]
+    macs = sum(part.cost.macs for part in parts)
+    columns = (
+        Column("name", per, "text", "identical blocks share a row"),
+        Column("op", "op", "text", "operator, where it is one alone", default=False),
+        *(f.column({"output", "params", "macs", "flops", "activation_bytes"}) for f in figures),
+        Column("share", "% MACs", "percent", "share of the MACs"),
+    )
+    rows: list[Row] = [
+        {
+            "name": part.name,
+            "op": part.op,
+            **_row(figures, part),
+            "share": _percent(part.cost.macs, macs),
+        }
+        for part in parts
+    ]
+    total: dict[str, Value] = {"name": "total", "share": _percent(macs, macs)}
+    for figure in figures:
+        if figure.key != "output":
+            total[figure.key] = sum(figure.value(part) for part in parts)  # type: ignore[misc]
+    return Table("breakdown", title, columns, rows, total=total, layout="rows")
+
+
+def _percent(part: int, whole: int) -> float | None:
+    # Whole numbers of any size: only the quotient must be small enough for a float.
+    return part * 1_000_000 // whole / 10_000 if whole else None
+
+
+def budget_table(arch: Arch, fits: Sequence[Fit], budget: Budget) -> Table:
+    """The largest scaling of each kind that fits a budget."""
+    limits = ", ".join(f"{BUDGETS[k]} ≤ {v:,}" for k, v in budget.items())
+    figures = (*SCALING, *COSTS)
+    shown = {"depth", "width", "pixels", "params", "macs", *budget}
+    columns = (
+        Column("kind", "scaled", "text", "what is scaled"),
+        *(f.column(shown) for f in figures),
+        Column("used", "used", "percent", "of the tightest limit"),
+    )
+    rows: list[Row] = []
+    for fit in fits:
+        if fit.scaled is None:
+            answer = "no limit" if fit.unlimited else "none fits"
+            rows.append({"kind": f"{fit.kind}: {answer}"})
+            continue
+        at = fit.scaled
+        share = max(getattr(at, key) * 100 / limit for key, limit in budget.items())
+        rows.append({"kind": f"{fit.kind} = {fit.value:.4g}", **_row(figures, at), "used": share})
+    notes = [
+        "largest on a grid: φ, depth and width in steps of 0.001, resolution in whole pixels",
+    ]
+    if any(fit.unlimited for fit in fits):
+        notes.append("no limit: what is limited does not grow with this dimension")
+    if any(fit.scaled is None and not fit.unlimited for fit in fits):
+        notes.append("none fits: not even the smallest network of this kind does")
+    title = f"{arch.title} within {limits}"
+    return Table("budget", title, columns, rows, tuple(notes), layout="rows")
+
+
+def compare_table(labels: Sequence[str], networks: Sequence[Scaled]) -> Table:
+    """Several networks, each with its ratio to the first, and published accuracy where filed."""
+    first = networks[0]
+    columns = [Column("network", "network", "text", "the network and its scaling")]
+    for figure in COSTS:
+        columns.append(figure.column({"params", "macs", "gradient_bytes"}))
+        ratio = Column(f"{figure.key}_ratio", "×", "relative", f"{figure.title} over the first's")
+        columns.append(replace(ratio, default=figure.key in ("params", "macs")))
+    columns += [
+        Column("pixels", "px", "text", "image side(s)", default=False),
+        Column("top1", "top-1", "number", "published accuracy, %"),
+        Column("top5", "top-5", "number", "published accuracy, %", default=False),
+        Column("source", "source", "text", "of the accuracy", default=False),
+    ]
+    rows: list[Row] = []
+    sources: dict[str, list[str]] = {}
+    for label, at in zip(labels, networks, strict=True):
+        row: dict[str, Value] = {"network": label, "pixels": pixels(at.scaling.image_size)}
+        for figure in COSTS:
+            mine, theirs = figure.value(at), figure.value(first)
+            row[figure.key] = mine
+            if isinstance(mine, int) and isinstance(theirs, int) and theirs:
+                row[f"{figure.key}_ratio"] = mine / theirs
+        entry = accuracy(at)
+        if entry is not None:
+            source = f"{entry.table}{f' ({entry.note})' if entry.note else ''}"
+            row |= {"top1": entry.top1, "top5": entry.top5, "source": source}
+            sources.setdefault(source, []).append(label)
+        rows.append(row)
+    notes = [f"×: over {labels[0]}; sent/step: gradients of {first.workers} workers"]
+    if sources:
+        quoted = "; ".join(f"{source}: {', '.join(names)}" for source, names in sources.items())
+        notes.append(f"accuracy in % as published, none is computed: {quoted}")
+    return Table("compare", " · ".join(labels), tuple(columns), rows, tuple(notes), layout="rows")
