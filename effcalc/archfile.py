@@ -70,6 +70,11 @@ def index() -> dict[str, Entry]:
     return names
 
 
+def built_in_names() -> list[str]:
+    """Names of the built-in networks, released variants left out."""
+    return [name for name, entry in index().items() if not entry.variant]
+
+
 def load(
     name: str,
     settings: Mapping[str, str] | None = None,

@@ -73,10 +73,10 @@ def make_grid(table: Table, look: Look, name: str, *, single_as_record: bool = F
 
 
 def _record(table: Table, rows: list[Row], look: Look) -> Grid:
-    """Turn rows into a list of every figure: fitted, exact, and what it means."""
+    """Turn rows into a list of figures: fitted, exact, and what each means."""
     lines = []
     for row in rows:
-        for column in table.columns:
+        for column in [c for c in table.columns if c.default] or table.columns:
             value = row.get(column.key)
             exact = format_exact(value, column.unit)
             fitted = format_value(value, column.unit, look.digits)

@@ -17,7 +17,7 @@ from effcalc.errors import InputError
 from effcalc.figures import macs
 from effcalc.scale import Scaled, Scaling, build, by_phi, by_ratios, scaled
 
-STEP = 0.001
+STEPS = 1000  # grid points to 1; k / 1000 is the very float that a user types
 _FAR = 1 << 40  # grid steps; what still fits there does not depend on the dimension
 
 BUDGETS: Mapping[str, str] = {
@@ -62,23 +62,15 @@ def solve(
     def pixels(k: int) -> Scaling:
         return by_ratios(arch, image_size=(k, max(1, round(width * k / height))))
 
-    # Kind -> (scaling at grid point k, grid point of the unscaled network, value of a grid point).
-    grids: dict[str, tuple[Callable[[int], Scaling], int, Callable[[int], float]]] = {
-        "compound (φ)": (
-            lambda k: by_phi(arch, k * STEP, alpha, beta, gamma),
-            0,
-            lambda k: round(k * STEP, 3),
-        ),
-        "depth only": (lambda k: by_ratios(arch, k * STEP), 1000, lambda k: round(k * STEP, 3)),
-        "width only": (
-            lambda k: by_ratios(arch, width=k * STEP),
-            1000,
-            lambda k: round(k * STEP, 3),
-        ),
-        "resolution only": (pixels, height, lambda k: k / height),
+    # Kind -> scaling at grid point k, grid point of the unscaled network, grid points to 1.
+    grids: dict[str, tuple[Callable[[int], Scaling], int, int]] = {
+        "compound (φ)": (lambda k: by_phi(arch, k / STEPS, alpha, beta, gamma), 0, STEPS),
+        "depth only": (lambda k: by_ratios(arch, k / STEPS), STEPS, STEPS),
+        "width only": (lambda k: by_ratios(arch, width=k / STEPS), STEPS, STEPS),
+        "resolution only": (pixels, height, height),
     }
     fits = []
-    for kind, (at, base, value) in grids.items():
+    for kind, (at, base, unit) in grids.items():
         state = partial(_state, arch, at, base, budget, head)
         found, unlimited = _largest(state, base, lowest=None if kind.startswith("compound") else 1)
         if unlimited:
@@ -86,7 +78,7 @@ def solve(
         elif found is None:
             fits.append(Fit(kind, None, None))
         else:
-            fits.append(Fit(kind, value(found), scaled(arch, at(found), workers, head)))
+            fits.append(Fit(kind, found / unit, scaled(arch, at(found), workers, head)))
     if all(fit.scaled is None and not fit.unlimited for fit in fits):
         limits = ", ".join(f"{BUDGETS[k]} of {v:,}" for k, v in budget.items())
         raise InputError(

@@ -112,7 +112,7 @@ def scale_table(arch: Arch, rows: Iterable[Scaled], title: str, workers: int) ->
     made: Iterable[Row] = (_row(figures, at) for at in rows)
     if isinstance(rows, Sequence):
         made = list(made)
-    notes = [f"sent/step: gradients of {workers} data-parallel workers"]
+    notes = [] if several else [f"sent/step: by each of {workers} data-parallel workers"]
     if arch.variants:
         notes.append("nearest: the released variant closest by MACs; not the same network")
     if isinstance(rows, Sequence) and any((at.scaling.phi or 0) < 0 for at in rows):
