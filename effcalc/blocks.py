@@ -234,17 +234,23 @@ def basic(net: Builder, x: Tensor, *, channels: int, stride: int = 1) -> Tensor:
 
 @block
 def bottleneck(
-    net: Builder, x: Tensor, *, channels: int, expansion: int = 4, stride: int = 1
+    net: Builder,
+    x: Tensor,
+    *,
+    channels: int,
+    expansion: int = 4,
+    stride: int = 1,
+    groups: int = 1,
 ) -> Tensor:
     """Residual bottleneck 1x1, 3x3, 1x1 (He et al. 2016, figure 5 right).
 
     `channels` is the inner width, the output has `expansion` times as many. The stride sits on
-    the 3x3 convolution, as torchvision has it (v1.5).
+    the 3x3 convolution, as torchvision has it (v1.5); `groups` split that one (ResNeXt).
     """
-    entry, width = x, net.width(channels)
+    entry, width = x, net.width(channels, groups)
     out = width * expansion
     x = _conv_norm_act(net, x, "conv1", width, 1, "relu")
-    x = _conv_norm_act(net, x, "conv2", width, 3, "relu", stride)
+    x = _conv_norm_act(net, x, "conv2", width, 3, "relu", stride, groups)
     x = _conv_norm_act(net, x, "conv3", out, 1, "none")
     x = add_sum(net, x, _projection(net, entry, out, stride))
     return add_act(net, x, "act", "relu")

@@ -16,13 +16,12 @@ from effcalc.units import parse_bytes, parse_count
 class Claim:
     """One figure as a paper prints it, and the network it is about.
 
-    `difference` is the paper's figure over effcalc's, less 1; `digits` is how far rounding to the
-    digits that the paper prints can explain, as a share of the figure.
+    `figure` names a property of `Scaled`; `value` is what `printed` says, as a number.
     """
 
     published: Published
     scaled: Scaled
-    figure: str  # a property of `Scaled`
+    figure: str
     printed: str
     value: int
 
@@ -37,9 +36,18 @@ class Claim:
         return self.value / self.computed - 1
 
     @property
-    def reproduces(self) -> bool:
-        """Whether effcalc's figure, rounded to the digits printed, is the one printed."""
-        return abs(self.value - self.computed) <= half_a_digit(self.printed, self.value)
+    def verdict(self) -> str:
+        """Whether effcalc's figure, rounded to the digits printed, is the one printed.
+
+        "yes", "no", or "as MiB" for a size in "MB" that reproduces with 2^20 bytes alone.
+        """
+        slack = half_a_digit(self.printed, self.value)
+        if abs(self.value - self.computed) <= slack:
+            return "yes"
+        mebi = 2**20 / 10**6
+        if self.printed.endswith("MB") and abs(self.value * mebi - self.computed) <= slack * mebi:
+            return "as MiB"
+        return "no"
 
 
 def half_a_digit(printed: str, value: int) -> float:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from effcalc.archfile import built_in_names, load
 from effcalc.errors import InputError
 from effcalc.figures import PER, breakdown, figures
@@ -12,8 +15,6 @@ from effcalc.memory import activations
 from effcalc.network import unroll
 from effcalc.scale import by_phi, by_ratios, scale, scaled
 from effcalc.solve import STEPS, solve
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NAMES = built_in_names()
 ratios = st.floats(0.2, 3.0)
@@ -41,7 +42,8 @@ def test_phi_zero_is_the_base():
     at, base = scale(phi=0), scale()
     assert at.network == base.network
     assert at.growth == 1
-    assert at.is_released and at.nearest == ("b0", 1.0)
+    assert at.is_released
+    assert at.nearest == ("b0", 1.0)
 
 
 def test_negative_phi_shrinks():
@@ -215,7 +217,8 @@ def test_resolution_does_not_change_parameters():
     *_, resolution = solve(arch, {"params": 10_000_000}, 1.2, 1.1, 1.15, 8)
     assert resolution.unlimited
     *_, resolution = solve(arch, {"params": 5_000_000}, 1.2, 1.1, 1.15, 8)
-    assert resolution.scaled is None and not resolution.unlimited
+    assert resolution.scaled is None
+    assert not resolution.unlimited
 
 
 def test_nothing_fits():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from effcalc.arch import Arch, Stage
+from effcalc.arch import Stage
 from effcalc.figures import PER, breakdown
 from effcalc.published import Claim
 from effcalc.scale import Scaled
@@ -13,33 +13,37 @@ from effcalc.units import Value
 from effcalc.views.scaling import pixels
 
 
-def archs_table(archs: Iterable[tuple[str, Arch, Scaled]]) -> Table:
-    """The built-in networks with what they cost unscaled."""
+def archs_table(networks: Iterable[Scaled]) -> Table:
+    """The built-in networks, unscaled."""
     columns = (
         Column("name", "name", "text", "what to call it"),
-        Column("pixels", "px", "text", "default image"),
+        Column("pixels", "px", "text", "image side(s)"),
         Column("params", "params", "count", "parameters"),
         Column("macs", "MACs", "count", "multiply-accumulates"),
-        Column("source", "source", "text", "where its table stands"),
+        Column("variants", "variants", "text", "released scalings"),
+        Column("source", "source", "text", "of its table", default=False),
     )
     rows: list[Row] = [
         {
-            "name": name,
+            "name": at.arch.name,
             "pixels": pixels(at.scaling.image_size),
             "params": at.params,
             "macs": at.macs,
-            "source": arch.source,
+            "variants": " ".join(v.name for v in at.arch.variants) or None,
+            "source": at.arch.source,
         }
-        for name, arch, at in archs
+        for at in networks
     ]
-    return Table("archs", "Built-in networks", columns, rows, layout="rows")
+    notes = ("effcalc archs NETWORK shows the stage table, what scales, and the source",)
+    return Table("archs", "Built-in networks", columns, rows, notes, layout="rows")
 
 
 _SHORT = {"kernel": "k", "stride": "s", "expansion": "exp", "channels": "c", "se_ratio": "SE"}
 
 
-def arch_table(arch: Arch, at: Scaled) -> Table:
+def arch_table(at: Scaled) -> Table:
     """The stage table of a network as its file writes it, with what scales."""
+    arch = at.arch
     keys = [
         key
         for key in ("kernel", "stride", "expansion", "channels", "expand", "groups", "se_ratio")
@@ -96,30 +100,36 @@ def _scales(stage: Stage) -> str:
     return " ".join(letters) or "–"
 
 
-def papers_table(claims: Iterable[Claim], title: str) -> Table:
-    """Published figures beside effcalc's."""
+def papers_table(claims: Iterable[Claim], title: str, single: bool = False) -> Table:
+    """Published figures beside effcalc's; `single` says that all are of one table."""
     columns = (
-        Column("table", "paper", "text", "the paper's table", default=False),
+        Column("table", "table", "text", "the paper's table", default=not single),
         Column("label", "network", "text", "as the paper names it"),
-        Column("figure", "figure", "text"),
-        Column("printed", "printed", "text", "as the paper prints it"),
-        Column("computed", "effcalc", "text", "effcalc's exact figure"),
-        Column("difference", "paper − effcalc", "change", "relative to effcalc's figure"),
-        Column("verdict", "verdict", "text", "within the digits printed?"),
-        Column("top1", "top-1 %", "number", "as published"),
+        Column("figure", "figure", "text", "what is counted"),
+        Column("printed", "printed", "text", "by the paper"),
+        Column("computed", "effcalc", "int", "effcalc's exact figure"),
+        Column("difference", "off by", "change", "the paper's over effcalc's"),
+        Column("verdict", "same", "text", "within the digits printed"),
+        Column("top1", "top-1 %", "number", "as published", default=False),
+        Column("top5", "top-5 %", "number", "as published", default=False),
     )
     names = {"params": "params", "macs": "MACs", "weight_bytes": "weights"}
     rows: list[Row] = [
         {
-            "table": c.published.table,
-            "label": c.published.label,
-            "figure": names[c.figure],
-            "printed": c.printed,
-            "computed": f"{c.computed:,}",
-            "difference": c.difference * 100,
-            "verdict": "reproduces" if c.reproduces else "differs",
-            "top1": c.published.top1,
+            "table": claim.published.table,
+            "label": claim.published.label,
+            "figure": names[claim.figure],
+            "printed": claim.printed,
+            "computed": claim.computed,
+            "difference": claim.difference * 100,
+            "verdict": claim.verdict,
+            "top1": claim.published.top1,
+            "top5": claim.published.top5,
         }
-        for c in claims
+        for claim in claims
     ]
-    return Table("papers", title, columns, rows, layout="rows")
+    notes = (
+        "same: effcalc's figure, rounded to the digits printed, is the one printed; as MiB: it is "
+        "when the paper's MB are 2^20 bytes",
+    )
+    return Table("papers", title, columns, rows, notes, layout="rows")

@@ -155,7 +155,7 @@ def breakdown_table(
     columns = (
         Column("name", per, "text", "identical blocks share a row"),
         Column("op", "op", "text", "operator, where it is one alone", default=False),
-        *(f.column({"output", "params", "macs", "flops", "activation_bytes"}) for f in figures),
+        *(f.column({"output", "params", "macs", "activation_bytes"}) for f in figures),
         Column("share", "% MACs", "percent", "share of the MACs"),
     )
     rows: list[Row] = [
