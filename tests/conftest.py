@@ -3,9 +3,9 @@ from __future__ import annotations
 import sys
 
 import pytest
-from cli_helpers import make_command, make_program
 
 from effcalc.cli import commands
+from tests.cli_helpers import make_command, make_program
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from cli_helpers import run, shell
 
 from effcalc.cli import options
 from effcalc.cli.completion import SCRIPTS, complete
+from tests.cli_helpers import run, shell
 
 
 def ask(monkeypatch, capsys, name: str, line: str) -> list[str]:

@@ -9,13 +9,13 @@ import sys
 import time
 
 import pytest
-from cli_helpers import make_command, run, shell
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from effcalc import __version__
 from effcalc.cli.app import build, command_function, command_help, command_names
 from effcalc.errors import CheckFailed, InputError, NeedsError, RunError
+from tests.cli_helpers import make_command, run, shell
 
 
 @pytest.mark.parametrize("args", [[], ["-h"], ["--help"]])

@@ -8,10 +8,10 @@ import stat
 import threading
 
 import pytest
-from cli_helpers import run, shell
 
 from effcalc.cli.output import open_output, progress
 from effcalc.errors import InputError
+from tests.cli_helpers import run, shell
 
 
 def mode(path) -> int:

@@ -34,8 +34,10 @@ class Default:
 
 
 def network_names() -> Iterable[str]:
-    """Return the built-in networks, for completion."""
-    return ()
+    """Return the built-in networks and their released variants, for completion."""
+    from effcalc.archfile import index
+
+    return index()
 
 
 def _number(option: str) -> Callable[[str | float], float]:
