@@ -342,7 +342,7 @@ def format_ratio(value: int | float, digits: int = DEFAULT_DIGITS) -> str:
 
 def format_relative(value: int | float, digits: int = DEFAULT_DIGITS) -> str:
     """Write a ratio to a reference, a small one as a fraction: `1.130×`, `1/48.83`."""
-    if 0 < value < 1:
+    if 1e-300 < value < 1:
         return f"1/{_plain(1 / value, digits)}"
     return format_ratio(value, digits)
 

@@ -127,7 +127,6 @@ def test_a_single_row_shows_each_figure_and_its_meaning() -> None:
         "Name             b0             what it is\n"
         "Parameters   5.289M  5,288,548  trainable\n"
         "Real growth  1.000×             against φ = 0\n"
-        "Hidden            1\n"
     )
     assert "Meaning" not in text_of(make(ROWS[:1], layout="rows"), "markdown")
     assert "| Meaning" in text_of(make(ROWS[:1], layout="record"), "markdown")

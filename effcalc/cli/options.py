@@ -1,0 +1,276 @@
+"""The options that commands share: each is declared once and means the same everywhere.
+
+A command names what it takes as parameters: a single option by its alias (`workers: Workers`),
+a group by its class (`output: OutputOptions`). `effcalc/cli/app.py` turns a group into its
+options and hands the command one instance. Options that may hold a list stay text here, and are
+read by whoever knows what the list is of.
+"""
+
+# Annotations stay objects in this module: app.py reads them without evaluating any text.
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import typer
+
+from effcalc.errors import InputError
+from effcalc.formats import FORMATS, find_format
+from effcalc.units import (
+    DEFAULT_DIGITS,
+    DTYPE_BYTES,
+    MAX_DIGITS,
+    int_text,
+    parse_count,
+    parse_dtype,
+    parse_number,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """What an option declared by an alias is when it is not given."""
+
+    value: Any
+
+
+def network_names() -> Iterable[str]:
+    """Return the built-in networks and their released variants, for completion."""
+    from effcalc.archfile import index
+
+    return index()
+
+
+def _number(option: str) -> Callable[[str | float], float]:
+    """Return a reader of finite numbers that names `option` in its errors."""
+
+    def read(text: str | float) -> float:
+        return parse_number(text, option) if isinstance(text, str) else text
+
+    return read
+
+
+def _whole(option: str, least: int = 1, most: int | None = None) -> Callable[[str | int], int]:
+    """Return a reader of whole numbers from `least` to `most` that names `option`."""
+
+    def read(text: str | int) -> int:
+        value = parse_count(text, option) if isinstance(text, str) else text
+        if value < least or (most is not None and value > most):
+            limits = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise InputError(f"{option}: {int_text(value)} is not a whole number {limits}")
+        return value
+
+    return read
+
+
+def _dtype(text: str) -> str:
+    return parse_dtype(text, "--dtype")
+
+
+def _complete_network(incomplete: str) -> list[str]:
+    return [name for name in network_names() if name.startswith(incomplete)]
+
+
+def _complete_format(incomplete: str) -> list[tuple[str, str]]:
+    return [(f.name, f.help) for f in FORMATS.values() if f.name.startswith(incomplete)]
+
+
+def _complete_dtype(incomplete: str) -> list[str]:
+    return [name for name in DTYPE_BYTES if name.startswith(incomplete)]
+
+
+# --- one option each ---------------------------------------------------------------------------
+
+DEFAULT_NETWORK = "efficientnet-b0"
+
+_NETWORK_HELP = "A built-in network (see effcalc archs) or an architecture file.toml."
+
+Network = Annotated[
+    str,
+    typer.Argument(metavar="NETWORK", help=_NETWORK_HELP, autocompletion=_complete_network),
+    Default(DEFAULT_NETWORK),
+]
+Networks = Annotated[
+    list[str],
+    typer.Argument(metavar="NETWORK...", help=_NETWORK_HELP, autocompletion=_complete_network),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        parser=_whole("--workers"),
+        help="Workers that train together, each with a copy of the network.",
+    ),
+    Default(8),
+]
+Batch = Annotated[
+    int,
+    typer.Option("--batch", metavar="N", parser=_whole("--batch"), help="Images in a batch."),
+    Default(1),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        metavar="DTYPE",
+        parser=_dtype,
+        help="Type of each number, such as float32, bfloat16 (bf16), float16 (fp16) or int8.",
+        autocompletion=_complete_dtype,
+    ),
+    Default("float32"),
+]
+Per = Annotated[
+    str | None,
+    typer.Option("--per", metavar="PART", help="Break the cost down: stage, block, layer or op."),
+    Default(None),
+]
+MaxLevel = Annotated[
+    int | None,
+    typer.Option(
+        "--max-level",
+        metavar="N",
+        parser=_whole("--max-level"),
+        help="Sum up what lies deeper than N levels of the network's modules.",
+    ),
+    Default(None),
+]
+
+
+# --- groups ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingOptions:
+    """How far to scale a network; values that may be lists or ranges are still text."""
+
+    panel: ClassVar[str] = "Scaling (a value may be a list 0,1,2 or a range 0:7 or 0:7:0.5)"
+
+    phi: Annotated[
+        str | None,
+        typer.Option(
+            "--phi",
+            metavar="NUMBERS",
+            help="Compound coefficient φ: depth α^φ, width β^φ, resolution γ^φ.",
+        ),
+    ] = None
+    alpha: Annotated[
+        float,
+        typer.Option(
+            "--alpha", metavar="NUMBER", parser=_number("--alpha"), help="Base α of the depth."
+        ),
+    ] = 1.2
+    beta: Annotated[
+        float,
+        typer.Option(
+            "--beta", metavar="NUMBER", parser=_number("--beta"), help="Base β of the width."
+        ),
+    ] = 1.1
+    gamma: Annotated[
+        float,
+        typer.Option(
+            "--gamma", metavar="NUMBER", parser=_number("--gamma"), help="Base γ of the resolution."
+        ),
+    ] = 1.15
+    depth: Annotated[
+        str | None,
+        typer.Option("--depth", metavar="NUMBERS", help="Layers, as a multiple of the base's."),
+    ] = None
+    width: Annotated[
+        str | None,
+        typer.Option("--width", metavar="NUMBERS", help="Channels, as a multiple of the base's."),
+    ] = None
+    resolution: Annotated[
+        str | None,
+        typer.Option(
+            "--resolution", metavar="NUMBERS", help="Image size, as a multiple of the base's."
+        ),
+    ] = None
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            "--image-size", metavar="PIXELS", help="Image size: 320, or 320x480 (height x width)."
+        ),
+    ] = None
+    variant: Annotated[
+        str | None,
+        typer.Option("--variant", metavar="NAMES", help="Released variants, such as b3."),
+    ] = None
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A value of the architecture file, such as sr=0.75; may be repeated.",
+        ),
+    ] = field(default_factory=list)
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            "--classes", metavar="N", parser=_whole("--classes"), help="Classes of the last layer."
+        ),
+    ] = None
+    in_channels: Annotated[
+        int | None,
+        typer.Option(
+            "--in-channels",
+            metavar="N",
+            parser=_whole("--in-channels"),
+            help="Channels of the image.",
+        ),
+    ] = None
+    no_head: Annotated[
+        bool, typer.Option("--no-head", help="Leave the classifier out.", show_default=False)
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """How to write a table, and where to; `effcalc.cli.output.write_table` takes it."""
+
+    panel: ClassVar[str] = "Output"
+
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help=f"One of {', '.join(FORMATS)}; without it, what the name of --output ends in, "
+            "or table.",
+            autocompletion=_complete_format,
+        ),
+    ] = None
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write to a file, all or nothing."),
+    ] = None
+    columns: Annotated[
+        str | None,
+        typer.Option("--columns", metavar="KEYS", help="Columns by their keys: a,b,c, or all."),
+    ] = None
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort", metavar="KEY", help="Order rows by a column; -KEY puts the largest first."
+        ),
+    ] = None
+    digits: Annotated[
+        int,
+        typer.Option(
+            "--digits",
+            metavar="N",
+            parser=_whole("--digits", 1, MAX_DIGITS),
+            help="Significant digits; csv and json are always exact.",
+        ),
+    ] = DEFAULT_DIGITS
+    caption: Annotated[
+        str | None, typer.Option("--caption", metavar="TEXT", help="A title of your own.")
+    ] = None
+    command: str = ""  # the command line, which app.py fills in; not an option
+
+    def __post_init__(self) -> None:
+        # What cannot be written is refused before anything is computed.
+        find_format(self.format, self.output or "")
+        if self.output is not None:
+            from effcalc.cli.output import check_output
+
+            check_output(self.output)
