@@ -12,7 +12,7 @@ from effcalc.arch import Arch, Variant
 from effcalc.archfile import load
 from effcalc.errors import InputError, one_line, suggest
 from effcalc.scale import ALPHA, BETA, GAMMA, Scaled, Scaling, by_phi, by_ratios, released, scaled
-from effcalc.units import parse_count, parse_image_size, parse_number, parse_values
+from effcalc.units import Values, parse_count, parse_image_size, parse_number, parse_values
 
 T = TypeVar("T", covariant=True)
 
@@ -99,7 +99,7 @@ def scalings(arch: Arch, named: Variant | None, text: ScalingText) -> Many[Scali
     return Many(prod(map(len, grid)), lambda: (by_ratios(arch, d, w, r) for d, w, r in _grid(grid)))
 
 
-def _values(text: str | None, option: str) -> Sequence[float]:
+def _values(text: str | None, option: str) -> Sequence[float] | Values:
     return [1.0] if text is None else parse_values(text, option)
 
 

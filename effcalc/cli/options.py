@@ -66,7 +66,8 @@ def _dtype(text: str) -> str:
     return parse_dtype(text, "--dtype")
 
 
-def _complete_network(incomplete: str) -> list[str]:
+def complete_network(incomplete: str) -> list[str]:
+    """Complete the name of a built-in network."""
     return [name for name in network_names() if name.startswith(incomplete)]
 
 
@@ -86,12 +87,12 @@ _NETWORK_HELP = "A built-in network (see effcalc archs) or an architecture file.
 
 Network = Annotated[
     str,
-    typer.Argument(metavar="NETWORK", help=_NETWORK_HELP, autocompletion=_complete_network),
+    typer.Argument(metavar="NETWORK", help=_NETWORK_HELP, autocompletion=complete_network),
     Default(DEFAULT_NETWORK),
 ]
 Networks = Annotated[
     list[str],
-    typer.Argument(metavar="NETWORK...", help=_NETWORK_HELP, autocompletion=_complete_network),
+    typer.Argument(metavar="NETWORK...", help=_NETWORK_HELP, autocompletion=complete_network),
 ]
 Workers = Annotated[
     int,

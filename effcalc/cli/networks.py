@@ -1,0 +1,55 @@
+"""From the options of a command to the networks that it is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effcalc.arch import Arch
+from effcalc.archfile import load
+from effcalc.errors import InputError
+from effcalc.request import Many, ScalingText, scalings, settings
+from effcalc.scale import WORKERS, Scaled, scaled
+
+if TYPE_CHECKING:
+    from effcalc.cli.options import ScalingOptions
+
+
+def scaled_networks(
+    network: str, options: ScalingOptions, workers: int = WORKERS
+) -> tuple[Arch, Many[Scaled]]:
+    """Return the architecture, and one network for each scaling that the options ask for."""
+    arch, named = load(network, settings(options.settings), options.classes, options.in_channels)
+    text = ScalingText(
+        phi=options.phi,
+        alpha=options.alpha,
+        beta=options.beta,
+        gamma=options.gamma,
+        depth=options.depth,
+        width=options.width,
+        resolution=options.resolution,
+        image_size=options.image_size,
+        variant=options.variant,
+    )
+    wanted = scalings(arch, named, text)
+    head = not options.no_head
+    return arch, Many(len(wanted), lambda: (scaled(arch, s, workers, head) for s in wanted))
+
+
+def one_network(network: str, options: ScalingOptions, what: str, workers: int = WORKERS) -> Scaled:
+    """Return the one network that the options ask for; `what` needs it to be one."""
+    _, networks = scaled_networks(network, options, workers)
+    if len(networks) != 1:
+        raise InputError(f"{what} is for one scaling, and this asks for {len(networks):,}")
+    return next(iter(networks))
+
+
+def title(at: Scaled) -> str:
+    """Name a scaled network: `EfficientNet-B0 at φ = 3`."""
+    scaling, name = at.scaling, at.arch.title
+    if scaling.variant:
+        return f"{name.rpartition('-')[0]}-{scaling.variant.upper()}"
+    if scaling.phi is not None:
+        return f"{name} at φ = {scaling.phi:g}"
+    if (scaling.depth, scaling.width, scaling.image_size) == (1, 1, at.arch.image_size):
+        return name
+    return f"{name}, scaled"
