@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from effcalc.errors import InputError, one_line, suggest
 from effcalc.grid import PROSE_WIDTH, Look, fit, make_grid, prose, text_width, wrap
@@ -26,8 +25,7 @@ SCHEMA = "urn:effcalc:table:1"
 Renderer: TypeAlias = "Callable[[Table, Look], Iterator[str]]"
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """One output format; `render` yields its text in pieces, row by row where it can."""
 
     name: str

@@ -5,8 +5,7 @@ The formats for people (`formats.py`) share this; formats for programs write exa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from effcalc.errors import one_line
 from effcalc.table import take
@@ -21,8 +20,7 @@ ROW_LIMIT = 10_000
 PROSE_WIDTH = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """How a table should look to a person; formats for programs ignore it."""
 
     digits: int = DEFAULT_DIGITS  # significant digits
@@ -30,8 +28,7 @@ class Look:
     color: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class Grid(NamedTuple):
     """A table's text: what each cell says, and which columns are aligned to the right."""
 
     heads: list[str]

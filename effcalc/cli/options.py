@@ -9,7 +9,7 @@ read by whoever knows what the list is of.
 # Annotations stay objects in this module: app.py reads them without evaluating any text.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import typer
 
@@ -26,8 +26,7 @@ from effcalc.units import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Default:
+class Default(NamedTuple):
     """What an option declared by an alias is when it is not given."""
 
     value: Any
