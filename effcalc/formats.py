@@ -167,6 +167,8 @@ _LATEX = {
     "≤": r"$\le$",
     "≥": r"$\ge$",
     "–": "--",
+    "[": "{[}",  # a row that starts with [ or * would be an option of the line break before it
+    "*": "{*}",
     "µ": r"\textmu{}",
     "²": r"\textsuperscript{2}",
     "φ": r"$\varphi$",

@@ -8,6 +8,8 @@ import itertools
 import json
 import math
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from importlib.resources import files
 
@@ -214,6 +216,24 @@ def test_latex_uses_booktabs_and_escapes() -> None:
         assert text.count(rule) == 1
     assert text.count(r"\midrule") == 2
     assert r"\label" not in text
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+def test_latex_compiles_whatever_the_text(tmp_path) -> None:
+    text = "".join(map(chr, range(32, 127))) + "×·≤≥–µ²φαβγΔ"
+    columns = (Column("a", text), Column("b", text, "change"))
+    rows = [{"a": start + text, "b": -3.2} for start in ("[", "*", "x", "[1]")]
+    table = Table("demo", text, columns, rows, (text,), {"a": text}, layout="rows")
+    source = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + text_of(
+        table, "latex"
+    )
+    tmp_path.joinpath("a.tex").write_text(source + r"\end{document}", encoding="utf-8")
+    done = subprocess.run(
+        ["pdflatex", "-draftmode", "-interaction=nonstopmode", "-halt-on-error", "a.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_csv_is_the_keys_and_the_rows_alone() -> None:
