@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import effcalc
 from effcalc.cli.main import main
 
 DEMO = '''
@@ -101,6 +102,7 @@ def make_program(folder: Path) -> str:
     program.write_text(
         f"#!{sys.executable}\n"
         "import sys\n"
+        f"sys.path.insert(0, {str(Path(effcalc.__file__).parents[1])!r})\n"
         "from effcalc.cli import commands\n"
         f"commands.__path__.append({str(folder)!r})\n"
         "from effcalc.cli.main import main\n"
@@ -112,9 +114,8 @@ def make_program(folder: Path) -> str:
 
 def shell(program: str, script: str, **more) -> subprocess.CompletedProcess[str]:
     """Run a bash script with the program first in PATH."""
-    root = str(Path(__file__).resolve().parents[1])
     folder = os.path.dirname(program)
-    env = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": root}
+    env = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
     return subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env=env, timeout=60, **more
     )
