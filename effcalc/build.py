@@ -85,8 +85,8 @@ class Builder:
         """Return an output side, refusing one that is under one pixel."""
         if not uniform(size >= 1):
             raise InputError(
-                f"{where}: the image is too small, {self._block} {where} would leave no pixel; "
-                "give a larger --image-size or --resolution"
+                f"{self._block}: the image is too small, its {where} would leave no pixel; "
+                "give a larger --image-size, --resolution or --phi"
             )
         return size
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from effcalc.arch import Arch, Published
 from effcalc.archfile import index, load
-from effcalc.scale import Scaled, by_ratios, released, scaled
+from effcalc.scaling import Scaled, by_ratios, released, scaled
 from effcalc.units import parse_bytes, parse_count
 
 

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from effcalc.arch import Arch, Variant
 from effcalc.archfile import load
 from effcalc.errors import InputError, one_line, suggest
-from effcalc.scale import ALPHA, BETA, GAMMA, Scaled, Scaling, by_phi, by_ratios, released, scaled
+from effcalc.scaling import ALPHA, BETA, GAMMA, Scaled, Scaling, by_phi, by_ratios, released, scaled
 from effcalc.units import Values, parse_count, parse_image_size, parse_number, parse_values
 
 T = TypeVar("T", covariant=True)

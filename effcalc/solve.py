@@ -15,7 +15,7 @@ from functools import partial
 from effcalc.arch import Arch
 from effcalc.errors import InputError
 from effcalc.figures import macs
-from effcalc.scale import Scaled, Scaling, build, by_phi, by_ratios, scaled
+from effcalc.scaling import Scaled, Scaling, build, by_phi, by_ratios, scaled
 
 STEPS = 1000  # grid points to 1; k / 1000 is the very float that a user types
 _FAR = 1 << 40  # grid steps; what still fits there does not depend on the dimension

@@ -10,7 +10,7 @@ import timm
 
 from effcalc.errors import InputError
 from effcalc.figures import breakdown, by_layer
-from effcalc.scale import scale
+from effcalc.scaling import scale
 from tests.torch_reference import network_shapes, on_meta, params, shapes
 
 

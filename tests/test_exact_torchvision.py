@@ -13,7 +13,7 @@ from torchvision import models
 from torchvision.models.efficientnet import EfficientNet, _efficientnet_conf
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from effcalc.scale import scale
+from effcalc.scaling import scale
 from tests.torch_reference import network_shapes, on_meta, params, shapes
 
 

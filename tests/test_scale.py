@@ -13,11 +13,11 @@ from effcalc.errors import InputError
 from effcalc.figures import PER, breakdown, figures
 from effcalc.memory import activations
 from effcalc.network import unroll
-from effcalc.scale import by_phi, by_ratios, scale, scaled
+from effcalc.scaling import by_phi, by_ratios, scale, scaled
 from effcalc.solve import STEPS, solve
 
 NAMES = built_in_names()
-ratios = st.floats(0.2, 3.0)
+ratios = st.floats(0.2, 3.0)  # with 67 pixels or more, the least that AlexNet's pools leave one of
 
 
 def test_phi_is_equation_3():
@@ -77,7 +77,7 @@ def test_no_head():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(NAMES), ratios, ratios, st.integers(64, 300), st.sampled_from(sorted(PER)))
+@given(st.sampled_from(NAMES), ratios, ratios, st.integers(67, 300), st.sampled_from(sorted(PER)))
 def test_rows_sum_to_the_total(name, depth, width, pixels, per):
     at = scale(name, depth=depth, width=width, image_size=pixels)
     parts = breakdown(at.network, PER[per])
@@ -89,7 +89,7 @@ def test_rows_sum_to_the_total(name, depth, width, pixels, per):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(NAMES), st.floats(0.2, 2.0), ratios, st.integers(64, 300))
+@given(st.sampled_from(NAMES), st.floats(0.2, 2.0), ratios, st.integers(67, 300))
 def test_repeated_blocks_are_those_written_out(name, depth, width, pixels):
     knobs = {"n": 4} if name.startswith(("resnet-1001", "resnet-164")) else {}
     at = scale(name, depth=depth, width=width, image_size=pixels, knobs=knobs)

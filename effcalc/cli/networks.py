@@ -8,7 +8,7 @@ from effcalc.arch import Arch
 from effcalc.archfile import load
 from effcalc.errors import InputError
 from effcalc.request import Many, ScalingText, scalings, settings
-from effcalc.scale import WORKERS, Scaled, scaled
+from effcalc.scaling import WORKERS, Scaled, scaled
 
 if TYPE_CHECKING:
     from effcalc.cli.options import ScalingOptions

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from effcalc.arch import Stage
 from effcalc.figures import PER, breakdown
 from effcalc.published import Claim
-from effcalc.scale import Scaled
+from effcalc.scaling import Scaled
 from effcalc.table import Column, Row, Table
 from effcalc.units import Value
 from effcalc.views.scaling import pixels

@@ -10,7 +10,7 @@ from effcalc.arch import Arch
 from effcalc.figures import PER, Part, breakdown
 from effcalc.network import Layer, Network
 from effcalc.published import accuracy
-from effcalc.scale import Scaled
+from effcalc.scaling import Scaled
 from effcalc.solve import BUDGETS, Budget, Fit
 from effcalc.table import Column, Row, Table
 from effcalc.units import Unit, Value, format_change

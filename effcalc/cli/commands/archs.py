@@ -30,7 +30,7 @@ def archs(output: OutputOptions, scaling: ScalingOptions, network: Name = None) 
     from effcalc.archfile import built_in_names
     from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
-    from effcalc.scale import scale
+    from effcalc.scaling import scale
     from effcalc.views.networks import arch_table, archs_table
 
     if network is None:

@@ -1,0 +1,93 @@
+"""The house rules: what is imported when, what is public, what the docs name."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import effcalc
+
+ROOT = Path(effcalc.__file__).parent
+
+# Imports go down this list only; what is not listed stands above it.
+ROOMS = [
+    *("errors", "num", "units", "network", "ops", "build", "blocks", "tomlfile", "expr", "arch"),
+    *("archfile", "memory", "figures", "comm", "scaling", "solve", "published", "request"),
+    *("table", "grid", "formats", "views", "cli"),
+]
+
+
+def imports(path: Path) -> set[str]:
+    """Names of effcalc's own rooms that a module imports when it is loaded."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("effcalc"):
+            parts = (node.module or "").split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("effcalc.")]
+            found |= {name.split(".")[1] for name in names}
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_down(room):
+    paths = [ROOT / f"{room}.py", *(ROOT / room).rglob("*.py")]
+    for path in paths:
+        if path.is_file():
+            below = ROOMS[: ROOMS.index(room) + 1]
+            above = {name for name in imports(path) if name in ROOMS and name not in below}
+            assert not above, f"{path.name} imports {above}"
+
+
+def test_only_the_torch_room_imports_torch():
+    for path in ROOT.rglob("*.py"):
+        if "torch" in path.relative_to(ROOT).parts[0]:
+            continue
+        names: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add((node.module or "").partition(".")[0])
+        assert not names & {"torch", "torchvision", "timm"}, path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["scale", "--phi", "3"], ["scale", "--max-macs", "1G"], ["compare", "alexnet"], ["--help"]],
+)
+def test_commands_load_neither_torch_nor_numpy(arguments):
+    program = (
+        "import sys, json; from effcalc.cli.main import main; main(sys.argv[1:]);"
+        "print(json.dumps([m for m in ('torch', 'numpy', 'rich') if m in sys.modules]),"
+        "file=sys.stderr)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    assert not set(json.loads(run.stderr)) & {"torch", "numpy"}
+
+
+def test_import_effcalc_loads_little():
+    program = "import effcalc, sys; assert not {'torch', 'numpy', 'typer'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_public_names():
+    assert effcalc.scale("efficientnet-b0", phi=3).params == 16_350_296
+    assert set(effcalc.__all__) <= set(dir(effcalc))
+    for name in effcalc.__all__:
+        assert getattr(effcalc, name) is getattr(effcalc, name)
+        assert getattr(effcalc, name).__doc__
+    # The function stays what it is after its module was imported.
+    importlib.import_module("effcalc.scaling")
+    assert callable(effcalc.scale)
+    with pytest.raises(AttributeError, match="no attribute 'scael'"):
+        _ = effcalc.scael
