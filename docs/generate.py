@@ -35,6 +35,13 @@ What does not reproduce:
   not reproduce in either: with 1x1 convolutions around fire2, 4, 6 and 8 it has 6.36 MB.
 """
 
+SWEEPS = """## SqueezeNet's two sweeps
+
+Section 5 of the paper varies the squeeze ratio SR at pct_3x3 = 0.5 (figure 3a, 4.8 to 25 MB),
+then the share of 3x3 filters at SR = 0.5 (figure 3b, 5.7 to 21 MB). The same, computed:
+`effcalc scale squeezenet-1.0 --set sr=0.75`.
+"""
+
 OBSERVATIONS = """# The papers' two observations
 
 Published accuracy against effcalc's exact cost, for the networks and scalings of which Tan & Le
@@ -58,7 +65,34 @@ def papers() -> str:
     for table in dict.fromkeys(claim.published.table for claim in found):
         rows = [claim for claim in found if claim.published.table == table]
         text += f"\n## {table}\n\n{_body(papers_table(rows, table, single=True))}"
-    return text
+    return f"{text}\n{SWEEPS}\n{_sweep('sr', (0.125, 0.25, 0.5, 0.75, 1.0), {})}\n" + _sweep(
+        "pct_3x3", (0.01, 0.125, 0.25, 0.5, 0.75, 0.99), {"sr": 0.5}
+    )
+
+
+def _sweep(knob: str, values: tuple[float, ...], others: dict[str, float]) -> str:
+    """SqueezeNet's size over one metaparameter."""
+    columns = (
+        Column("value", knob, "number"),
+        Column("params", "params", "int"),
+        Column("mb", "weights, MB", "number"),
+        Column("mib", "weights, MiB", "number"),
+        Column("macs", "MACs", "count"),
+    )
+    rows: list[Row] = []
+    for value in values:
+        at = scale("squeezenet-1.0", knobs={**others, knob: value})
+        size = at.weight_bytes
+        rows.append(
+            {
+                "value": value,
+                "params": at.params,
+                "mb": size / 10**6,
+                "mib": size / 2**20,
+                "macs": at.macs,
+            }
+        )
+    return _body(Table("sweep", knob, columns, rows, layout="rows"))
 
 
 def observations() -> str:
