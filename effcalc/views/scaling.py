@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from effcalc.arch import Arch
+from effcalc.errors import InputError, one_line
 from effcalc.figures import PER, Part, breakdown
 from effcalc.network import Layer, Network
 from effcalc.published import accuracy
@@ -147,8 +148,10 @@ def breakdown_table(
 ) -> Table:
     """Split a network's cost by stage, block, layer or operator; rows sum to the total.
 
-    `group` replaces the grouping that `per` names.
+    `group` replaces the grouping that `per` names. Raises `InputError` for an unknown one.
     """
+    if group is None and per not in PER:
+        raise InputError(f"--per: {one_line(repr(per))} is not one of {', '.join(PER)}")
     parts = breakdown(network, group or PER[per])
     figures = [f for f in PARTS if f.key != "output" or per != "op"]
     macs = sum(part.cost.macs for part in parts)
