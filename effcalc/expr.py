@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,7 +43,9 @@ def parse(text: str, where: str) -> ast.expr:
     if len(text) > LIMIT:
         raise InputError(f"{where}: an expression has at most {LIMIT} characters")
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings():  # Python's own about text such as 0x1or 2
+            warnings.simplefilter("ignore")
+            return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(
             f"{where}: {text.strip()!r} is not an expression; "
@@ -56,6 +59,8 @@ def evaluate(node: ast.expr, names: Mapping[str, Any], where: str) -> Any:
         return _walk(node, names, where)
     except (ZeroDivisionError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{where}: {ast.unparse(node)!r} has no value: {error}") from None
+    except RecursionError:
+        raise InputError(f"{where}: the expression is nested too deeply") from None
 
 
 def _walk(node: ast.expr, names: Mapping[str, Any], where: str) -> Any:
@@ -70,7 +75,10 @@ def _walk(node: ast.expr, names: Mapping[str, Any], where: str) -> Any:
                 )
             return names[name]
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _BINARY[type(op)](_walk(left, names, where), _walk(right, names, where))
+            a, b = _walk(left, names, where), _walk(right, names, where)
+            if isinstance(a, str) or isinstance(b, str):  # to Python, * repeats text and % formats
+                raise TypeError("text is no number")
+            return _BINARY[type(op)](a, b)
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
             return _UNARY[type(op)](_walk(operand, names, where))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
