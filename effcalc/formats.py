@@ -144,10 +144,17 @@ def _markdown(text: str) -> str:
 
 
 def _markdown_paragraph(text: str) -> str:
-    """Escape text that starts a block too, where `1.` or `-` would begin a list."""
-    start = re.match(r"[0-9]+[.)]|[-+=>#]", text)
-    at = start.end() - 1 if start else 0
-    return _markdown(text[:at]) + ("\\" if start else "") + _markdown(text[at:])
+    """Escape text and wrap it; no line may start a block, as `1.` or `-` would a list."""
+    from textwrap import wrap as fill
+
+    lines = []
+    for line in fill(  # at spaces alone, and one column is left for an escape
+        _markdown(text), PROSE_WIDTH - 1, break_long_words=False, break_on_hyphens=False
+    ):
+        start = re.match(r"[0-9]+[.)]|[-+=>#]", line)
+        at = start.end() - 1 if start else 0
+        lines.append(line[:at] + ("\\" if start else "") + line[at:])
+    return "\n".join(lines)
 
 
 # --- latex -------------------------------------------------------------------------------------
@@ -241,8 +248,11 @@ _PAGE = """\
 @renderer("html", "a page that stands alone, light and dark", (".html", ".htm"))
 def render_html(table: Table, look: Look) -> Iterator[str]:
     """Yield a whole page that holds the table and needs nothing else."""
+    fragment = html_fragment(table, look)
+    first = next(fragment)  # a table of too many rows is refused before anything is written
     yield _PAGE.format(title=_html(one_line(table.title) or table.kind))
-    yield from html_fragment(table, look)
+    yield first
+    yield from fragment
     yield "</body>\n</html>\n"
 
 
