@@ -9,8 +9,8 @@ from typing import Any
 
 from effcalc.blocks import BLOCKS
 from effcalc.build import Builder
-from effcalc.errors import InputError, suggest
-from effcalc.network import Network
+from effcalc.errors import InputError, one_line, suggest
+from effcalc.network import Network, Tensor
 from effcalc.num import maximum, round_channels, round_repeats, uniform
 
 
@@ -96,11 +96,13 @@ class Arch:
     def variant(self, name: str) -> Variant:
         """Return a released variant by name; raise `InputError` for an unknown one."""
         for variant in self.variants:
-            if variant.name == name.lower():
+            if variant.name.lower() == name.lower():
                 return variant
         names = [v.name for v in self.variants]
         known = f"known: {', '.join(names)}" if names else "it has no released variants"
-        raise InputError(f"{self.name} has no variant {name!r}{suggest(name, names)}; {known}")
+        raise InputError(
+            f"{self.name} has no variant {one_line(name)!r}{suggest(name, names)}; {known}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ def network(arch: Arch, size: Size, head: bool = True) -> Network:
     """Lay down an architecture's layers at a size; without `head`, features alone.
 
     Identical consecutive blocks become layers with a `count`, so depth costs nothing. Raises
-    `InputError` where the image is too small or groups do not divide the channels.
+    `InputError`, which names file and stage, where the image is too small, groups do not divide
+    the channels, or a block cannot follow the one before it.
     """
     height, width = size.image_size
     net = Builder((size.batch, arch.in_channels, height, width))
@@ -126,21 +129,42 @@ def network(arch: Arch, size: Size, head: bool = True) -> Network:
         if stage.head and not head:
             continue
         net.width = _rounding(stage, size.width, arch.keep)
-        function = BLOCKS[stage.block]
-        if not stage.repeats:
-            net.enter(stage.name, stage.name, 1)
-            x = function(net, x, **stage.keys)
-            continue
-        repeats = stage.repeats
-        if stage.repeat_scales:
-            repeats = maximum(1, round_repeats(repeats, size.depth))
-        net.enter(stage.name, f"{stage.name}.0", 1)
-        x = function(net, x, **stage.keys)
-        if uniform(repeats > 1):
-            net.enter(stage.name, f"{stage.name}.1", repeats - 1)
-            rest = {**stage.keys, "stride": 1} if "stride" in stage.keys else stage.keys
-            x = function(net, x, **rest)
+        try:
+            x = _lay_stage(net, x, stage, size.depth)
+        except InputError as error:
+            place = f"{arch.file}: " if arch.file else ""
+            raise InputError(f"{place}stage {stage.name}: {error}") from None
+        except OverflowError:
+            raise InputError(
+                f"stage {stage.name} is too large: it has over 10^308 repeats or channels; "
+                "scale it less"
+            ) from None
+    if not net.layers:
+        raise InputError(f"{arch.name} is all head; without it no layer is left")
     return Network(arch.name, (net.input,), (x,), tuple(net.layers))
+
+
+def _lay_stage(net: Builder, x: Tensor, stage: Stage, depth: Any) -> Tensor:
+    """Lay down one stage and return its result."""
+    if len(x.shape) == 2 and stage.block != "linear":
+        raise InputError(
+            f"{stage.block} needs an image, and a linear layer before it left none; "
+            "only linear can follow linear"
+        )
+    function = BLOCKS[stage.block]
+    if not stage.repeats:
+        net.enter(stage.name, stage.name, 1)
+        return function(net, x, **stage.keys)
+    repeats = stage.repeats
+    if stage.repeat_scales:
+        repeats = maximum(1, round_repeats(repeats, depth))
+    net.enter(stage.name, f"{stage.name}.0", 1)
+    x = function(net, x, **stage.keys)
+    if uniform(repeats > 1):
+        net.enter(stage.name, f"{stage.name}.1", repeats - 1)
+        rest = {**stage.keys, "stride": 1} if "stride" in stage.keys else stage.keys
+        x = function(net, x, **rest)
+    return x
 
 
 def _rounding(stage: Stage, width: float, keep: float) -> Any:

@@ -7,7 +7,7 @@ that start with "=" are arithmetic over the file's knobs (`effcalc.expr`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,8 @@ from effcalc.arch import Arch, Knob, Published, Stage, Variant, merge_equal
 from effcalc.blocks import BLOCKS, Block
 from effcalc.build import ACTIVATIONS
 from effcalc.errors import InputError, one_line, suggest
-from effcalc.tomlfile import WORDS, Table, read, typed
+from effcalc.tomlfile import MAX_NUMBER, WORDS, Table, read, typed
+from effcalc.units import int_text
 
 BUILT_IN = Path(__file__).parent / "archs"
 
@@ -95,6 +96,9 @@ def load(
         entry = _find(name)
         path, member, variant = entry.path, entry.network, entry.variant
         where = path.name
+    for option, value in (("--classes", classes), ("--in-channels", in_channels)):
+        if value is not None and not 1 <= value <= MAX_NUMBER:
+            raise InputError(f"{option} must be from 1 to 2^31, not {int_text(value)}")
     top = Table(read(path, where), where)
     arch = _arch(top, member, settings or {}, classes, in_channels)
     return arch, arch.variant(variant) if variant else None
@@ -135,7 +139,7 @@ def _arch(
     chosen = {"": base}.get(member, member)
     for table in top.tables("network"):
         table.only(("name", "title", "source", "set"))
-        names.append(table.get("name", str))
+        names.append(_new_name(table, names))
         values = {
             k: _knob_value(knobs, k, v, f"{table.where}: set")
             for k, v in table.table("set").values.items()
@@ -189,13 +193,13 @@ def _with_stages(arch: Arch, top: Table, scaling: Table) -> Arch:
     stages = tuple(_stage(t, defaults, names, divisor) for t in top.tables("stage"))
     if not stages:
         raise InputError(f"{top.where}: has no [[stage]]; a network needs at least one")
-    seen: set[str] = set()
-    for stage in stages:
-        if stage.name in seen:
-            raise InputError(f"{top.where}: two stages are named {stage.name!r}; names differ")
-        seen.add(stage.name)
+    seen: list[str] = []
+    for table in top.tables("stage"):
+        seen.append(_new_name(table, seen))
     if scaling.get("merge_equal", bool, False):
         stages = merge_equal(stages)
+        if len({stage.name for stage in stages}) < len(stages):
+            raise InputError(f"{scaling.where}: merge_equal gives two stages one name; rename them")
     return replace(arch, stages=stages)
 
 
@@ -226,6 +230,9 @@ def _stage(table: Table, defaults: Table, names: Mapping[str, Any], divisor: int
             )
         else:
             values[key] = default
+    min_width = table.get("min_width", float, 0.0)
+    if min_width < 0:
+        raise InputError(f"{table.where}: min_width must be at least 0, not {min_width:g}")
     repeats = 0
     if "repeats" in table.values:
         repeats = _value(table, "repeats", int, names)
@@ -237,7 +244,7 @@ def _stage(table: Table, defaults: Table, names: Mapping[str, Any], divisor: int
         table.get("repeat_scales", bool, True),
         table.get("channel_scales", bool, True),
         divisor,
-        table.get("min_width", float, 0.0),
+        min_width,
         table.get("head", bool, False),
     )
 
@@ -265,6 +272,14 @@ def _value(table: Table, key: str, kind: type, names: Mapping[str, Any]) -> Any:
         if key in ("drop", "dropout", "pct_3x3") and value > 1:
             raise InputError(f"{where} is a share from 0 to 1, not {value}")
     return value
+
+
+def _new_name(table: Table, taken: Iterable[str]) -> str:
+    """Return a table's name, and refuse one that another of its kind has."""
+    name: str = table.get("name", str)
+    if name in taken:
+        raise InputError(f"{table.where}: the name {one_line(name)!r} is taken; names must differ")
+    return name
 
 
 def _positive(table: Table, key: str, default: int) -> int:
@@ -301,7 +316,7 @@ def _knobs(top: Table) -> Iterator[Knob]:
         default = table.values.get("default")
         if type(default) not in (int, float, str):
             raise InputError(f"{table.where}: default must be a number or a string")
-        yield Knob(
+        knob = Knob(
             name,
             default,
             table.get("help", str, ""),
@@ -309,6 +324,8 @@ def _knobs(top: Table) -> Iterator[Knob]:
             table.get("high", float, math.inf),
             _strings(table, "choices"),
         )
+        _in_range(knob, default, f"{table.where}: default")
+        yield knob
 
 
 def _knob_value(knobs: tuple[Knob, ...], name: str, value: Any, where: str) -> Any:
@@ -329,6 +346,11 @@ def _knob_value(knobs: tuple[Knob, ...], name: str, value: Any, where: str) -> A
             raise InputError(
                 f"{where} must be {WORDS[kind]}, not {one_line(repr(value))}"
             ) from None
+    return _in_range(knob, value, where)
+
+
+def _in_range(knob: Knob, value: Any, where: str) -> Any:
+    kind = type(knob.default)
     value = typed(value, kind, where)
     if kind is str:
         if knob.choices and value not in knob.choices:
@@ -342,10 +364,12 @@ def _knob_value(knobs: tuple[Knob, ...], name: str, value: Any, where: str) -> A
 
 
 def _variants(top: Table) -> Iterator[Variant]:
+    names: list[str] = []
     for table in top.tables("variant"):
         table.only(("name", "depth", "width", "image_size", "source"))
+        names.append(_new_name(table, names))
         yield Variant(
-            table.get("name", str),
+            names[-1],
             _ratio(table, "depth"),
             _ratio(table, "width"),
             _image_size(Table({"size": table.get("image_size", int)}, table.where)),

@@ -19,6 +19,7 @@ from effcalc.build import (
     add_sum,
     pool_side,
 )
+from effcalc.errors import InputError
 from effcalc.network import Tensor
 from effcalc.num import floor, maximum, uniform
 
@@ -303,6 +304,8 @@ def fire(
     """
     entry = x
     filters = floor(expand + 0.5)
+    if not uniform(filters >= 1):
+        raise InputError(f"expand {expand:g} comes to no filter; at least 1 is needed")
     three = floor(filters * pct_3x3 + 0.5)
     squeezed = net.width(floor(filters * squeeze_ratio + 0.5))
     x = add_act(net, add_conv(net, x, "squeeze.conv", squeezed, bias=True), "squeeze.act", "relu")

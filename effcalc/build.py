@@ -85,7 +85,7 @@ class Builder:
         """Return an output side, refusing one that is under one pixel."""
         if not uniform(size >= 1):
             raise InputError(
-                f"{self._block}: the image is too small, its {where} would leave no pixel; "
+                f"the image is too small, {where} would leave no pixel; "
                 "give a larger --image-size, --resolution or --phi"
             )
         return size
@@ -109,9 +109,11 @@ def add_conv(
 ) -> Tensor:
     """Add a 2-d convolution; without `padding` its output side is the input's over the stride.
 
-    Refuses channels that the groups do not divide.
+    Refuses no channels, and channels that the groups do not divide.
     """
     n, c, h, w = x.shape
+    if not uniform(channels >= 1):
+        raise InputError(f"{name} would have no channels; choose larger factors")
     if padding is None:
         padding = dilation * (kernel - 1) // 2
     if not uniform(c % groups == 0) or not uniform(channels % groups == 0):

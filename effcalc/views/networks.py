@@ -63,6 +63,8 @@ def arch_table(at: Scaled) -> Table:
     )
     rows: list[Row] = []
     for stage in arch.stages:
+        if stage.name not in parts:  # left out with the head
+            continue
         part = parts[stage.name]
         row: dict[str, Value] = {key: stage.keys[key] for key in keys if stage.keys.get(key)}
         row |= {
