@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import prod
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from effcalc.arch import Arch, Variant
 from effcalc.archfile import load
 from effcalc.errors import InputError, one_line, suggest
 from effcalc.scaling import ALPHA, BETA, GAMMA, Scaled, Scaling, by_phi, by_ratios, released, scaled
-from effcalc.units import Values, parse_count, parse_image_size, parse_number, parse_values
+from effcalc.units import (
+    Values,
+    format_count,
+    parse_count,
+    parse_image_size,
+    parse_number,
+    parse_values,
+)
 
 T = TypeVar("T", covariant=True)
 
@@ -31,6 +38,14 @@ class Many(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         """Make the values."""
         return self.make()
+
+
+def _grid(axes: Sequence[Iterable[Any]], make: Callable[..., Scaling]) -> Many[Scaling]:
+    """Return the product of some axes, none of which is held in memory."""
+    length = prod(map(len, axes))  # type: ignore[arg-type]
+    if length > sys.maxsize:
+        raise InputError(f"the values given have {format_count(length)} combinations; give fewer")
+    return Many(length, lambda: (make(*point) for point in _points(axes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +104,23 @@ def scalings(arch: Arch, named: Variant | None, text: ScalingText) -> Many[Scali
     widths = _values(text.width, "--width")
     if text.image_size is not None:
         sizes = [parse_image_size(size, "--image-size") for size in text.image_size.split(",")]
-        points = (depths, widths, sizes)
-        return Many(
-            prod(map(len, points)),
-            lambda: (by_ratios(arch, d, w, image_size=size) for d, w, size in product(*points)),
+        return _grid(
+            (depths, widths, sizes), lambda d, w, size: by_ratios(arch, d, w, image_size=size)
         )
     rs = _values(text.resolution, "--resolution")
-    grid = (depths, widths, rs)
-    return Many(prod(map(len, grid)), lambda: (by_ratios(arch, d, w, r) for d, w, r in _grid(grid)))
+    return _grid((depths, widths, rs), lambda d, w, r: by_ratios(arch, d, w, r))
 
 
 def _values(text: str | None, option: str) -> Sequence[float] | Values:
     return [1.0] if text is None else parse_values(text, option)
 
 
-def _grid(axes: Sequence[Iterable[float]]) -> Iterator[tuple[float, ...]]:
-    """Yield the product of some axes without holding them in memory."""
+def _points(axes: Sequence[Iterable[Any]]) -> Iterator[tuple[Any, ...]]:
     if not axes:
         yield ()
         return
     for value in axes[0]:
-        for rest in _grid(axes[1:]):
+        for rest in _points(axes[1:]):
             yield (value, *rest)
 
 

@@ -17,7 +17,7 @@ from effcalc import figures as measure
 from effcalc.arch import Arch, Size, Variant
 from effcalc.arch import network as lay_down
 from effcalc.archfile import load
-from effcalc.errors import InputError
+from effcalc.errors import InputError, one_line
 from effcalc.network import Network
 from effcalc.num import round_pixels
 
@@ -104,20 +104,26 @@ class Scaled:
         return math.ceil(comm.ring_all_reduce(self.figures.weights.gradient_bytes, self.workers))
 
     @property
-    def growth(self) -> float:
-        """MACs relative to the unscaled network's."""
-        return _ratio(self.macs, _base_macs(self.arch, self.head))
+    def growth(self) -> float | None:
+        """MACs relative to the unscaled network's, where that has any."""
+        base = _base_macs(self.arch, self.head)
+        return ratio(self.macs, base) if base else None
 
     @cached_property
     def nearest(self) -> tuple[str, float] | None:
         """The released variant nearest by the ratio of MACs, and this network's MACs over its."""
-        if not self.head or not self.arch.variants or not self.macs:
+        if not self.head or not self.macs:
             return None
-        ratios = [
-            (v.name, _ratio(self.macs, m))
+        macs = {
+            v.name: m
             for v, m in zip(self.arch.variants, _variant_macs(self.arch), strict=True)
-        ]
-        return min(ratios, key=lambda item: abs(math.log(item[1])))
+            if m
+        }
+        if not macs:
+            return None
+        # Logarithms of ints of any size; their ratio may be beyond a float.
+        name = min(macs, key=lambda name: abs(math.log(self.macs) - math.log(macs[name])))
+        return name, ratio(self.macs, macs[name])
 
     @property
     def is_released(self) -> bool:
@@ -128,7 +134,7 @@ class Scaled:
         return build(self.arch, scaling).layers == self.network.layers
 
 
-def _ratio(a: int, b: int) -> float:
+def ratio(a: int, b: int) -> float:
     """Divide ints of any size; beyond a float's range the result is infinite."""
     try:
         return a / b
@@ -150,6 +156,14 @@ def _check_pixels(height: int, width: int, what: str) -> tuple[int, int]:
     return height, width
 
 
+def _pixels(arch: Arch, resolution: float, what: str) -> tuple[int, int]:
+    try:
+        height, width = (round_pixels(side, resolution) for side in arch.image_size)
+    except OverflowError:
+        raise InputError(f"{what} is too large: the image passes 10^308 pixels a side") from None
+    return _check_pixels(height, width, what)
+
+
 def by_phi(
     arch: Arch, phi: float, alpha: float = ALPHA, beta: float = BETA, gamma: float = GAMMA
 ) -> Scaling:
@@ -164,15 +178,19 @@ def by_phi(
             raise InputError(f"{name} must be a finite number of at least 1, not {base:g}")
     try:
         depth, width, resolution = alpha**phi, beta**phi, gamma**phi
-        theory = (alpha * beta**2 * gamma**2) ** phi
     except OverflowError:
+        depth = width = resolution = math.inf
+    if math.isinf(max(depth, width, resolution)):
         raise InputError(
             f"--phi {phi:g} is too large: the coefficients pass 10^308; try a few thousand at most"
-        ) from None
+        )
+    try:
+        theory = (alpha * beta**2 * gamma**2) ** phi
+    except OverflowError:
+        theory = math.inf
     if min(depth, width, resolution) == 0:
         raise InputError(f"--phi {phi:g} is too small: the coefficients vanish")
-    height, width_px = (round_pixels(side, resolution) for side in arch.image_size)
-    size = _check_pixels(height, width_px, f"--phi {phi:g}")
+    size = _pixels(arch, resolution, f"--phi {phi:g}")
     return Scaling(depth, width, resolution, size, theory, phi)
 
 
@@ -197,8 +215,7 @@ def by_ratios(
             raise InputError("--image-size is too large: at most 10^150 pixels a side") from None
     else:
         resolution = _finite(1.0 if resolution is None else resolution, "--resolution")
-        height, width_px = (round_pixels(side, resolution) for side in arch.image_size)
-        _check_pixels(height, width_px, f"--resolution {resolution:g}")
+        height, width_px = _pixels(arch, resolution, f"--resolution {resolution:g}")
     try:
         theory = float(depth) * float(width) ** 2 * resolution**2
     except OverflowError:
@@ -224,7 +241,13 @@ def _base_macs(arch: Arch, head: bool) -> int:
 
 @lru_cache(maxsize=16)
 def _variant_macs(arch: Arch) -> list[int]:
-    return [measure.macs(build(arch, released(arch, v))) for v in arch.variants]
+    found = []
+    for variant in arch.variants:
+        try:
+            found.append(measure.macs(build(arch, released(arch, variant))))
+        except InputError as error:
+            raise InputError(f"variant {one_line(variant.name)}: {error}") from None
+    return found
 
 
 def scale(

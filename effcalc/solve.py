@@ -57,6 +57,7 @@ def solve(
 
     Raises `InputError` where not even the smallest network of any kind fits.
     """
+    by_phi(arch, 0, alpha, beta, gamma)  # bad bases are an error, not a network that does not fit
     height, width = arch.image_size
 
     def pixels(k: int) -> Scaling:

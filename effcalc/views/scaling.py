@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any, NamedTuple
 
 from effcalc.arch import Arch
-from effcalc.errors import InputError, one_line
+from effcalc.errors import InputError, one_line, suggest
 from effcalc.figures import PER, Part, breakdown
 from effcalc.network import Layer, Network
 from effcalc.published import accuracy
-from effcalc.scaling import Scaled
+from effcalc.request import Many
+from effcalc.scaling import Scaled, ratio
 from effcalc.solve import BUDGETS, Budget, Fit
 from effcalc.table import Column, Row, Table
-from effcalc.units import Unit, Value, format_change
+from effcalc.units import Unit, Value, format_change, format_count
 
 
 class Figure(NamedTuple):
@@ -48,6 +50,8 @@ def _nearest(at: Scaled) -> str | None:
         return None
     if at.is_released:
         return f"is {at.nearest[0]}"
+    if not isfinite(difference):
+        return f"{at.nearest[0]} +∞"
     return f"{at.nearest[0]} {format_change(difference, 3 if abs(difference) < 10 else 2)}"
 
 
@@ -102,7 +106,9 @@ def _row(figures: Sequence[Figure], at: Scaled | Part) -> dict[str, Value]:
     return {figure.key: figure.value(at) for figure in figures}
 
 
-def scale_table(arch: Arch, rows: Iterable[Scaled], title: str, workers: int) -> Table:
+def scale_table(
+    arch: Arch, rows: Sequence[Scaled] | Many[Scaled], title: str, workers: int
+) -> Table:
     """One row for each scaling of one network; rows are made as they are read.
 
     A single row has room for every figure; several show people what fits 80 columns.
@@ -110,9 +116,11 @@ def scale_table(arch: Arch, rows: Iterable[Scaled], title: str, workers: int) ->
     figures = (*SCALING, *COSTS, *GROWTH, *(NEAREST if arch.variants else ()))
     several = not isinstance(rows, Sequence) or len(rows) > 1
     columns = tuple(f.column(_ROWS if several else _RECORD) for f in figures)
-    made: Iterable[Row] = (_row(figures, at) for at in rows)
+    made: Iterable[Row]
     if isinstance(rows, Sequence):
-        made = list(made)
+        made = [_row(figures, at) for at in rows]
+    else:  # made as they are read, and still counted: a format refuses too many before it starts
+        made = Many(len(rows), lambda: (_row(figures, at) for at in rows))
     notes = [] if several else [f"sent/step: by each of {workers} data-parallel workers"]
     if arch.variants:
         notes.append("nearest: the released variant closest by MACs; not the same network")
@@ -151,7 +159,9 @@ def breakdown_table(
     `group` replaces the grouping that `per` names. Raises `InputError` for an unknown one.
     """
     if group is None and per not in PER:
-        raise InputError(f"--per: {one_line(repr(per))} is not one of {', '.join(PER)}")
+        raise InputError(
+            f"--per: {one_line(repr(per))} is not one of {', '.join(PER)}{suggest(per, PER)}"
+        )
     parts = breakdown(network, group or PER[per])
     figures = [f for f in PARTS if f.key != "output" or per != "op"]
     macs = sum(part.cost.macs for part in parts)
@@ -182,9 +192,14 @@ def _percent(part: int, whole: int) -> float | None:
     return part * 1_000_000 // whole / 10_000 if whole else None
 
 
+def _limit(value: int) -> str:
+    """Write a limit exactly while that can be read."""
+    return f"{value:,}" if value < 10**15 else format_count(value)
+
+
 def budget_table(arch: Arch, fits: Sequence[Fit], budget: Budget) -> Table:
     """The largest scaling of each kind that fits a budget."""
-    limits = ", ".join(f"{BUDGETS[k]} ≤ {v:,}" for k, v in budget.items())
+    limits = ", ".join(f"{BUDGETS[k]} ≤ {_limit(v)}" for k, v in budget.items())
     figures = (*SCALING, *COSTS)
     shown = {"depth", "width", "pixels", "params", "macs", *budget}
     columns = (
@@ -218,8 +233,8 @@ def compare_table(labels: Sequence[str], networks: Sequence[Scaled]) -> Table:
     columns = [Column("network", "network", "text", "the network and its scaling")]
     for figure in COSTS:
         columns.append(figure.column({"params", "macs", "gradient_bytes"}))
-        ratio = Column(f"{figure.key}_ratio", "×", "relative", f"{figure.title} over the first's")
-        columns.append(replace(ratio, default=figure.key in ("params", "macs")))
+        over = Column(f"{figure.key}_ratio", "×", "relative", f"{figure.title} over the first's")
+        columns.append(replace(over, default=figure.key in ("params", "macs")))
     columns += [
         Column("pixels", "px", "text", "image side(s)", default=False),
         Column("top1", "top-1", "number", "published accuracy, %"),
@@ -234,7 +249,7 @@ def compare_table(labels: Sequence[str], networks: Sequence[Scaled]) -> Table:
             mine, theirs = figure.value(at), figure.value(first)
             row[figure.key] = mine
             if isinstance(mine, int) and isinstance(theirs, int) and theirs:
-                row[f"{figure.key}_ratio"] = mine / theirs
+                row[f"{figure.key}_ratio"] = ratio(mine, theirs)
         entry = accuracy(at)
         if entry is not None:
             source = f"{entry.table}{f' ({entry.note})' if entry.note else ''}"

@@ -25,14 +25,16 @@ def papers(output: OutputOptions, table: Which = None) -> None:
     effcalc papers SqueezeNet --format markdown
     """
     from effcalc.cli.output import write_table
-    from effcalc.errors import InputError
+    from effcalc.errors import InputError, one_line
     from effcalc.published import claims
     from effcalc.views.networks import papers_table
 
     found = list(claims(table or ""))
     if not found:
         names = dict.fromkeys(claim.published.table for claim in claims())
-        raise InputError(f"no published figure is from {table!r}; there are {'; '.join(names)}")
+        raise InputError(
+            f"no published figure is from {one_line(table or '')!r}; there are {'; '.join(names)}"
+        )
     tables = dict.fromkeys(claim.published.table for claim in found)
     title = next(iter(tables)) if len(tables) == 1 else "Published figures"
     write_table(papers_table(found, title, single=len(tables) == 1), output)

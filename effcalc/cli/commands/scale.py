@@ -85,7 +85,7 @@ def _budget(
 ) -> Table:
     """Solve for the budget that the --max options give."""
     from effcalc.archfile import load
-    from effcalc.errors import InputError
+    from effcalc.errors import InputError, one_line
     from effcalc.request import settings
     from effcalc.solve import solve
     from effcalc.units import parse_bytes, parse_count
@@ -102,10 +102,12 @@ def _budget(
         if text is not None:
             budget[key] = parse(text, option)
             if budget[key] < 1:
-                raise InputError(f"{option} must be above zero, not {text}")
+                raise InputError(f"{option} must be above zero, not {one_line(text)}")
     asked = (scaling.phi, scaling.depth, scaling.width, scaling.resolution)
     if any(v is not None for v in (*asked, scaling.image_size, scaling.variant, per)):
         raise InputError("a --max option finds the scaling itself; give no scaling and no --per")
-    arch, _ = load(network, settings(scaling.settings), scaling.classes, scaling.in_channels)
+    arch, named = load(network, settings(scaling.settings), scaling.classes, scaling.in_channels)
+    if named is not None:
+        raise InputError(f"{network} is a released scaling; give {arch.name} with a --max option")
     bases = (scaling.alpha, scaling.beta, scaling.gamma)
     return budget_table(arch, solve(arch, budget, *bases, workers, not scaling.no_head), budget)
