@@ -1,6 +1,6 @@
 """One record per operator; importing this package registers them all."""
 
-from effcalc.ops import attention, fourier, matmul, moving, pointwise, recurrent
+from effcalc.ops import attention, fourier, matmul, moving, pointwise, recurrent, vision
 from effcalc.ops.core import BY_TORCH, OPS, Cost, Op, cost, macs, register, total
 from effcalc.ops.custom import formula
 
@@ -20,4 +20,5 @@ __all__ = [
     "recurrent",
     "register",
     "total",
+    "vision",
 ]
