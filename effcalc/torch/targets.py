@@ -12,7 +12,6 @@ import inspect
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -22,7 +21,8 @@ from torch import nn
 
 from effcalc.errors import EffcalcError, InputError, NeedsError, RunError, one_line, suggest
 from effcalc.inputs import InputSpec, parse_inputs
-from effcalc.torch.count import arguments, explained
+from effcalc.torch.construct import construct
+from effcalc.torch.count import arguments
 from effcalc.torch.standin import stand_in
 from effcalc.torch.zoo import timm_model, torchvision_model
 
@@ -61,8 +61,7 @@ def load(
     default: Any = None
     if zoo in ("torchvision", "timm"):
         make = torchvision_model if zoo == "torchvision" else timm_model
-        with _device(real):
-            module, default = make(name, values, batch)
+        module, default = make(name, values, batch, real)
     else:
         module = _made(target, values, real)
         if isinstance(module, tuple) and len(module) == 2:
@@ -119,10 +118,6 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _device(real: bool) -> AbstractContextManager[Any]:
-    return nullcontext() if real else torch.device("meta")
-
-
 def _made(target: str, values: Mapping[str, Any], real: bool) -> Any:
     """Import the user's code and call the factory."""
     place, _, path = target.partition(":")
@@ -147,8 +142,7 @@ def _made(target: str, values: Mapping[str, Any], real: bool) -> Any:
         ) from error
     except ValueError:  # a builtin without a signature
         pass
-    with explained(one_line(target), None, real=real), _device(real):
-        return owner(**values)
+    return construct(lambda: owner(**values), one_line(target), real=real)
 
 
 def _imported(place: str, target: str) -> ModuleType:

@@ -11,13 +11,15 @@ import torch
 from torch import nn
 
 from effcalc.errors import InputError, NeedsError, one_line, suggest
-from effcalc.torch.count import explained
+from effcalc.torch.construct import construct
 
 FRAMES = 16  # of a clip: what torchvision's video models were trained on, unless they need more
 FLOW_SIZE = (520, 960)  # of optical flow: sides that are multiples of 8, about a video's
 
 
-def torchvision_model(name: str, values: Mapping[str, Any], batch: int) -> tuple[nn.Module, Any]:
+def torchvision_model(
+    name: str, values: Mapping[str, Any], batch: int, real: bool
+) -> tuple[nn.Module, Any]:
     """Return a model of torchvision's and its input: the size that its weights were made for."""
     try:
         models: Any = importlib.import_module("torchvision.models")
@@ -29,7 +31,7 @@ def torchvision_model(name: str, values: Mapping[str, Any], batch: int) -> tuple
     build = models.get_model_builder(name)
     parameters = inspect.signature(build).parameters
     none = {k: None for k in ("weights", "weights_backbone") if k in parameters}
-    module = _called(build, f"torchvision:{name}", {**none, **values})
+    module = _called(build, f"torchvision:{name}", {**none, **values}, real)
     weights: Any = getattr(models.get_model_weights(name), "DEFAULT", None)
     transform = getattr(weights, "transforms", None)
     task = getattr(getattr(transform, "func", transform), "__name__", "")
@@ -43,10 +45,13 @@ def torchvision_model(name: str, values: Mapping[str, Any], batch: int) -> tuple
     if task == "OpticalFlow":
         return module, tuple(_image(batch, 3, *FLOW_SIZE) for _ in range(2))
     side = keywords.get("crop_size", keywords.get("resize_size", 224))
+    side = getattr(module, "image_size", side)  # a ViT takes one size alone
     return module, _image(batch, 3, side, side)
 
 
-def timm_model(name: str, values: Mapping[str, Any], batch: int) -> tuple[nn.Module, Any]:
+def timm_model(
+    name: str, values: Mapping[str, Any], batch: int, real: bool
+) -> tuple[nn.Module, Any]:
     """Return a model of timm's and its input: the size in its configuration."""
     try:
         timm: Any = importlib.import_module("timm")
@@ -55,7 +60,7 @@ def timm_model(name: str, values: Mapping[str, Any], batch: int) -> tuple[nn.Mod
     bare = name.partition(".")[0]
     if not timm.is_model(bare):
         raise _unknown("timm", name, timm.list_models())
-    module = _called(timm.create_model, f"timm:{name}", {"model_name": name, **values})
+    module = _called(timm.create_model, f"timm:{name}", {"model_name": name, **values}, real)
     size = (getattr(module, "pretrained_cfg", None) or {}).get("input_size", (3, 224, 224))
     return module, _image(batch, *size)
 
@@ -64,9 +69,8 @@ def _image(*shape: int) -> torch.Tensor:
     return torch.empty(shape, device="meta")
 
 
-def _called(build: Callable[..., Any], where: str, values: dict[str, Any]) -> Any:
-    with explained(one_line(where), None, real=False):
-        module = build(**values)
+def _called(build: Callable[..., Any], where: str, values: dict[str, Any], real: bool) -> Any:
+    module = construct(lambda: build(**values), one_line(where), real=real)
     if not isinstance(module, nn.Module):
         raise InputError(f"{one_line(where)}: is {type(module).__name__}, not a torch.nn.Module")
     return module
