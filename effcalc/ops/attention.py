@@ -132,6 +132,8 @@ register(
         )
         for backend in _FUSED
     ),
+    # Of an ONNX file, whatever runs it.
+    Op("attention", macs=attention_macs, elementwise=attention_softmax),
     Op(
         "attention_flash_cpu",
         ("aten::_scaled_dot_product_flash_attention_for_cpu",),

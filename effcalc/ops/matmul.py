@@ -115,6 +115,15 @@ def trilinear_macs(layer: Layer) -> int:
     return math.prod(max(sides) for sides in zip(*shapes, strict=True))
 
 
+def einsum_macs(layer: Layer) -> int:
+    """Of two operands: the product of the sizes of all letters. `equation` is "bij,bjk->bik"."""
+    letters = layer.attrs["equation"].partition("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    for names, t in zip(letters, layer.operands, strict=True):
+        sizes.update(zip(names, t.shape, strict=True))
+    return math.prod(sizes.values())
+
+
 def cdist_macs(layer: Layer) -> int:
     """One for each coordinate of each pair. Shapes: x1 (..., n, d), x2 (..., m, d)."""
     *_, d = layer.operands[0].shape
@@ -194,6 +203,8 @@ register(
         ("aten::_grouped_mm", "aten::_scaled_grouped_mm", "aten::_scaled_grouped_mm_v2"),
         macs=grouped_mm_macs,
     ),
+    # torch runs an einsum as matrix products; an ONNX file holds it as it is.
+    Op("einsum", macs=einsum_macs),
     Op("bilinear", ("aten::_trilinear",), macs=trilinear_macs),
     Op("cdist", ("aten::_cdist_forward", "aten::_euclidean_dist"), macs=cdist_macs),
     Op("cdist_backward", ("aten::_cdist_backward",), macs=cdist_backward_macs),
