@@ -35,7 +35,7 @@ def count(
     A model whose forward looks at values (`if x.sum() > 0`, detection) cannot run without them;
     `real` runs a copy of the model on its own device, with its real weights and inputs.
 
-    `effcalc.figures(network)` sums the result up: parameters, multiply-accumulates, bytes.
+    `effcalc.figures.figures(network)` sums the result up: parameters, multiply-accumulates, bytes.
     Raises `RunError` where the model fails, `InputError` where it cannot be counted.
     """
     if not isinstance(model, nn.Module):
@@ -56,11 +56,15 @@ def count_owned(
     backward: bool = False,
     real: bool = False,
     train: bool | None = None,
+    name: str = "",
 ) -> Network:
-    """Count a model that nobody else uses, where its tensors are: it may change."""
+    """Count a model that nobody else uses, where its tensors are: it may change.
+
+    `name` is what errors call it, its class unless given.
+    """
     if train is not None or not backward:
         model.train(bool(train))
-    with explained(type(model).__name__, (args, kwargs), real=real):
+    with explained(name or type(model).__name__, (args, kwargs), real=real):
         return trace(model, args, kwargs, grad=backward, then=_backward if backward else None)
 
 

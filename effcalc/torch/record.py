@@ -243,6 +243,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 name, operands = "linear", [*operands[-2:], *operands[:-2]]
         elif name == "mul" and _is_outer(operands):
             name = "outer"
+        elif name == "batch_norm" and not attrs.get("training"):
+            # Statistics that evaluation does not make; the meta kernel pretends that it does.
+            outputs = outputs[:1]
         params: tuple[Param, ...] = ()
         keys = dict.fromkeys(t.param for t in operands if t.param and t.param not in self.charged)
         if keys and memory == "view":

@@ -26,8 +26,6 @@ from effcalc.torch.count import arguments
 from effcalc.torch.standin import stand_in
 from effcalc.torch.zoo import timm_model, torchvision_model
 
-_WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".safetensors", ".npz", ".h5")
-
 
 class Loaded(NamedTuple):
     """A module that is ours to run, with the inputs to run it on."""
@@ -86,19 +84,6 @@ def load(
     if not real and any(not t.is_meta for t in (*module.parameters(), *module.buffers())):
         module, args, kwargs = stand_in((module, args, kwargs), [module])
     return Loaded(name if zoo in ("torchvision", "timm") else target, module, args, kwargs)
-
-
-def is_module_target(target: str) -> bool:
-    """Whether a target is one for `load`; a file of weights alone is refused."""
-    file, colon, factory = target.partition(":")
-    if not colon and file.endswith(_WEIGHTS):
-        raise InputError(
-            f"{one_line(target)}: is a file of weights, which is not a model; give what makes the "
-            "model (module:factory, file.py:factory), or save it with torch.export.save as .pt2"
-        )
-    if not colon and file.endswith(".py"):
-        raise InputError(f"{one_line(target)}: say what in it makes the model: {file}:factory")
-    return bool(colon and factory) and not file.endswith(".toml")
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:

@@ -206,12 +206,12 @@ def _with_leftovers(recorder: Recorder, held: Held) -> tuple[Layer, ...]:
     """Give the parameters and buffers that no operator read to the layers of their modules.
 
     A buffer that evaluation leaves alone (a batch norm's step counter) goes to its module's first
-    layer, a parameter that was only looked at to that view; the rest to layers "unused".
+    layer that has parameters, a parameter that was only looked at to that view; the rest to layers "unused".
     """
     layers = recorder.layers
     first: dict[str, int] = {}
-    for i, layer in enumerate(layers):
-        first.setdefault(layer.name, i)
+    for i in sorted(range(len(layers)), key=lambda i: not layers[i].params):
+        first.setdefault(layers[i].name, i)
     more: dict[int, list[Param]] = {}
     unused: dict[str, list[Param]] = {}
     for key, param in held.params.items():
