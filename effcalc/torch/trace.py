@@ -206,7 +206,8 @@ def _with_leftovers(recorder: Recorder, held: Held) -> tuple[Layer, ...]:
     """Give the parameters and buffers that no operator read to the layers of their modules.
 
     A buffer that evaluation leaves alone (a batch norm's step counter) goes to its module's first
-    layer that has parameters, a parameter that was only looked at to that view; the rest to layers "unused".
+    layer that has parameters, a parameter that was only looked at to that view; the rest to
+    layers "unused".
     """
     layers = recorder.layers
     first: dict[str, int] = {}
