@@ -66,17 +66,22 @@ def count_table(network: Network) -> Table:
     return Table("count", network.name, tuple(columns), [row], notes(network))
 
 
+def check_breakdown(per: str | None, max_level: int | None) -> None:
+    """Refuse a breakdown that there is not, before anything runs."""
+    known = ("module", "layer", "op", "stage", "block")
+    if per is not None and per not in known:
+        raise InputError(f"--per: {one_line(repr(per))} is not one of {', '.join(known)}")
+    if max_level is not None and per not in ("module", "layer"):
+        raise InputError("--max-level is for --per module and --per layer")
+
+
 def count_breakdown(network: Network, per: str, max_level: int | None) -> Table:
     """Split a count by operator, module or layer (one operator of one module).
 
     Modules deeper than `max_level` are summed into the one above. Views, which cost nothing, are
-    left out. Raises `InputError` for another `per`.
+    left out. Raises `InputError` for a breakdown that there is not.
     """
-    known = ("module", "layer", "op", "stage", "block")
-    if per not in known:
-        raise InputError(f"--per: {one_line(repr(per))} is not one of {', '.join(known)}")
-    if max_level is not None and per not in ("module", "layer"):
-        raise InputError("--max-level is for --per module and --per layer")
+    check_breakdown(per, max_level)
     if per in ("stage", "block") and not network.layers[0].block:
         raise InputError(f"--per {per} is for a network of effcalc's; give module, layer or op")
     top = network.name

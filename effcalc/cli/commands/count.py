@@ -86,7 +86,9 @@ def count(
     from effcalc.errors import CheckFailed
     from effcalc.limits import memory_limited
     from effcalc.target import target_network
-    from effcalc.views.counting import count_breakdown, count_table, gaps
+    from effcalc.views.counting import check_breakdown, count_breakdown, count_table, gaps
+
+    check_breakdown(per, max_level)
 
     # What the user's code prints is not part of the result.
     with memory_limited(real), redirect_stdout(sys.stderr):
