@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from effcalc.errors import CheckFailed, EffcalcError, InputError, NeedsError, RunError
     from effcalc.network import Layer, Network
+    from effcalc.ops import formula
     from effcalc.scaling import Scaled, scale
+    from effcalc.torch.count import count
 
 __version__ = "0.1.0"
 
@@ -26,6 +28,8 @@ _FROM = {
     "Layer": "effcalc.network",
     "Network": "effcalc.network",
     "Scaled": "effcalc.scaling",
+    "count": "effcalc.torch.count",
+    "formula": "effcalc.ops",
     "scale": "effcalc.scaling",
 }
 
@@ -38,6 +42,8 @@ __all__ = [
     "Network",
     "RunError",
     "Scaled",
+    "count",
+    "formula",
     "scale",
 ]
 

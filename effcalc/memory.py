@@ -38,7 +38,8 @@ def _births(network: Network) -> list[list[tuple[int, int]]]:
     for layer in network.layers:
         born = []
         for t in layer.outputs:
-            if not t.param and t.storage not in known:
+            # A view of a constant that the module held before is not an activation.
+            if layer.memory == "new" and not t.param and t.storage not in known:
                 known.add(t.storage)
                 born.append((t.storage, network.storage_bytes.get(t.storage) or _bytes(t)))
         births.append(born)

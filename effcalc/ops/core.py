@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from effcalc.network import Layer, Tensor
+from effcalc.network import Layer
 from effcalc.units import dtype_bytes
 
 Formula = Callable[[Layer], int]
@@ -64,6 +64,11 @@ def per_output(layer: Layer) -> int:
     return layer.outputs[0].numel
 
 
+def per_every_output(layer: Layer) -> int:
+    """One operation for each element of all outputs, of an operator over lists of tensors."""
+    return sum(t.numel for t in layer.outputs)
+
+
 def each_operand_once(layer: Layer) -> Traffic:
     """Each distinct operand is read once and each output written once; a view moves nothing."""
     if layer.memory == "view":
@@ -86,6 +91,32 @@ def each_operand_once(layer: Layer) -> Traffic:
 def nothing_moved(layer: Layer) -> Traffic:
     """Traffic of an operator that touches no element."""
     return Traffic(0, 0, 0, 0)
+
+
+def first_output_written(layer: Layer) -> Traffic:
+    """Traffic of an operator whose other outputs are statistics or scratch saved for later.
+
+    Kernels differ in them: evaluating a batch norm returns them with C elements on meta tensors
+    and empty on CPU ones.
+    """
+    return each_operand_once(replace(layer, outputs=layer.outputs[:1]))
+
+
+def only_written(layer: Layer) -> Traffic:
+    """Traffic of an operator that fills its outputs and reads its operands' shapes alone."""
+    return each_operand_once(replace(layer, operands=()))
+
+
+def overwritten(layer: Layer) -> Traffic:
+    """Traffic of an operator that replaces its first operand without reading it."""
+    return each_operand_once(replace(layer, operands=layer.operands[1:]))
+
+
+def gathered(layer: Layer) -> Traffic:
+    """Traffic of a look-up: of its first operand it reads what it returns, and all the indices."""
+    moved = each_operand_once(replace(layer, operands=layer.operands[1:]))
+    n, size = layer.outputs[0].numel, dtype_bytes(layer.operands[0].dtype)
+    return moved._replace(read=moved.read + n, read_bytes=moved.read_bytes + n * size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +169,3 @@ def macs(layer: Layer) -> int:
     """Multiply-accumulates of one call of a layer: `cost(layer).macs` without the rest."""
     op = OPS.get(layer.op)
     return op.macs(layer) if op is not None else 0
-
-
-def weight_of(layer: Layer) -> Tensor:
-    """The second operand: the weight of a convolution or a linear layer."""
-    return layer.operands[1]

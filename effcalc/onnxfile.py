@@ -1,0 +1,230 @@
+"""Read an ONNX file as a `Network`: its graph, with every shape inferred, never its weights.
+
+Needs the package `onnx`, not torch. Operators are mapped to the records that torch's have.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from effcalc.errors import InputError, NeedsError, one_line
+from effcalc.inputs import InputSpec
+from effcalc.network import Layer, Network, Param, Shape, Tensor
+from effcalc.onnxops import Mapped, map_node
+from effcalc.units import dtype_bytes
+
+NOTE = (
+    "of an ONNX file the parameters are its floating-point initializers of one dimension or more; "
+    "constants and running statistics count as buffers"
+)
+
+
+def load_onnx(path: Path, where: str, inputs: list[InputSpec], batch: int = 1) -> Network:
+    """Read the graph of an ONNX file.
+
+    `inputs` give the shapes of inputs whose sizes are open, or other shapes; a first dimension
+    that is open is the batch. Raises `InputError` for a file that is not ONNX or an input without
+    a size, `NeedsError` where onnx is not installed.
+    """
+    onnx = _onnx()
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:
+        raise InputError(f"{where}: is not an ONNX file: {one_line(error)}") from None
+    if not model.graph.node:
+        raise InputError(f"{where}: is not an ONNX file: it has no operators")
+    fixed = _fix_inputs(model.graph, where, inputs, batch)
+    # What is inferred follows from the inputs' shapes alone.
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    try:
+        if model.functions:
+            model = importlib.import_module("onnx.inliner").inline_local_functions(model)
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:
+        raise InputError(f"{where}: its shapes cannot be inferred: {one_line(error)}") from None
+    return _Reader(model, fixed).network(path.stem)
+
+
+def _onnx() -> Any:
+    try:
+        importlib.import_module("onnx.shape_inference")
+        return importlib.import_module("onnx")
+    except ImportError as error:
+        raise NeedsError("reading an ONNX file needs onnx; pip install 'effcalc[onnx]'") from error
+
+
+def _fix_inputs(
+    graph: Any, where: str, specs: list[InputSpec], batch: int
+) -> dict[str, tuple[Shape, str]]:
+    """Give every input of a graph a size."""
+    weights = {t.name for t in graph.initializer}
+    values = [v for v in graph.input if v.name not in weights]
+    names = [v.name for v in values]
+    given: dict[str, InputSpec] = {}
+    unnamed = iter(names)
+    for spec in specs:
+        name = spec.name or next(unnamed, "")
+        if name not in names:
+            raise InputError(
+                f"{where}: has the inputs {', '.join(names) or 'none'}; --input "
+                f"{spec.name or 'x'.join(map(str, spec.shape))} is not for one of them"
+            )
+        given[name] = spec
+    fixed: dict[str, tuple[Shape, str]] = {}
+    for value in values:
+        tensor = value.type.tensor_type
+        dims = tensor.shape.dim
+        if value.name in given:
+            shape: Shape = given[value.name].shape
+        else:
+            sides = [d.dim_value if d.HasField("dim_value") else 0 for d in dims]
+            if sides and not sides[0]:
+                sides[0] = batch
+            if not all(sides) or not tensor.HasField("shape"):
+                raise InputError(
+                    f"{where}: input {one_line(value.name)} has no fixed size; give "
+                    f"--input {one_line(value.name)}=1x3x224x224"
+                )
+            shape = tuple(sides)
+        del dims[:]
+        for side in shape:
+            dims.add().dim_value = side
+        fixed[value.name] = (shape, _dtype(tensor.elem_type))
+    return fixed
+
+
+def _dtype(number: int) -> str:
+    """Return a dtype's name from ONNX's number."""
+    helper = importlib.import_module("onnx.helper")
+    try:
+        name = str(helper.tensor_dtype_to_np_dtype(number))
+    except Exception:
+        return "float32"
+    name = name.removeprefix("float_")
+    try:
+        dtype_bytes(name)
+    except InputError:
+        return "int64" if name == "object" else "float32"
+    return name
+
+
+@dataclass
+class _Reader:
+    """Turns the nodes of one graph into layers."""
+
+    model: Any
+    fixed: Mapping[str, tuple[Shape, str]]
+    values: dict[str, Tensor] = field(default_factory=dict)
+    params: dict[str, Param] = field(default_factory=dict)
+    charged: set[str] = field(default_factory=set)
+    uncounted: dict[str, int] = field(default_factory=dict)
+
+    def network(self, name: str) -> Network:
+        graph = self.model.graph
+        shapes = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.output)}
+        statistics = {
+            n
+            for node in graph.node
+            if node.op_type == "BatchNormalization"
+            for n in node.input[3:5]
+        }
+        for t in graph.initializer:
+            dtype, shape = _dtype(t.data_type), tuple(t.dims)
+            buffer = t.name in statistics or not shape or "float" not in dtype
+            self.params[t.name] = Param(t.name, shape, dtype, not buffer, buffer)
+            self.values[t.name] = Tensor(-1, shape, dtype, -1, t.name)
+        inputs = tuple(self._value(n, shape, d) for n, (shape, d) in self.fixed.items())
+        layers: list[Layer] = []
+        for node in graph.node:
+            layer = self._layer(node, shapes)
+            if layer is not None:
+                layers.append(layer)
+        unused = tuple(p for key, p in self.params.items() if key not in self.charged)
+        if unused:
+            layers.append(Layer("", "unused", (), (), unused))
+        outputs = tuple(self.values[v.name] for v in graph.output if v.name in self.values)
+        return Network(
+            name, inputs, outputs, tuple(layers), uncounted=self.uncounted, notes=(NOTE,)
+        )
+
+    def _value(self, name: str, shape: Shape, dtype: str, storage: int = -1) -> Tensor:
+        number = len(self.values) + 1
+        self.values[name] = Tensor(number, shape, dtype, number if storage < 0 else storage)
+        return self.values[name]
+
+    def _layer(self, node: Any, shapes: Mapping[str, Any]) -> Layer | None:
+        if node.op_type == "Constant":
+            return None  # its value is part of the operators that read it
+        names = [n for n in node.input if n]
+        operands = tuple(self.values[n] for n in names if n in self.values)
+        attrs = {a.name: _attribute(a) for a in node.attribute}
+        results: list[tuple[str, Shape, str]] = []
+        for n in node.output:
+            if not n:
+                continue
+            shape = _shape(shapes.get(n))
+            if shape is None:
+                self._miss(node, " of unknown shape")
+                return None
+            results.append((n, shape, _dtype(shapes[n].elem_type)))
+        mapped = map_node(node.op_type, operands, attrs, [shape for _, shape, _ in results])
+        if mapped is None:
+            self._miss(node, "")
+            mapped = Mapped(f"onnx::{node.op_type}", operands)
+        source = mapped.operands[0] if mapped.memory == "view" and mapped.operands else None
+        if source is not None and source.param:
+            outputs = tuple(Tensor(-1, s, d, -1, source.param) for _, s, d in results)
+            self.values.update({n: t for (n, _, _), t in zip(results, outputs, strict=True)})
+        else:
+            storage = -1 if source is None else source.storage
+            outputs = tuple(self._value(n, s, d, storage) for n, s, d in results)
+        fresh = dict.fromkeys(t.param for t in operands if t.param not in self.charged | {""})
+        if mapped.memory == "view":
+            fresh = {}
+        self.charged.update(fresh)
+        params = tuple(self.params[key] for key in fresh)
+        return Layer(
+            _name(node), mapped.op, mapped.operands, outputs, params, mapped.attrs, mapped.memory
+        )
+
+    def _miss(self, node: Any, why: str) -> None:
+        domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
+        key = f"onnx::{domain}{node.op_type}{why}"
+        self.uncounted[key] = self.uncounted.get(key, 0) + 1
+
+
+def _shape(value: Any) -> Shape | None:
+    if value is None or not value.HasField("shape"):
+        return None
+    sides = [d.dim_value if d.HasField("dim_value") else -1 for d in value.shape.dim]
+    return None if any(side < 0 for side in sides) else tuple(sides)
+
+
+def _attribute(attribute: Any) -> Any:
+    """Return the value of a node's attribute; a tensor or a graph is left out."""
+    kinds = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints", 8: "strings"}
+    kind = kinds.get(attribute.type)
+    if kind is None:
+        return None
+    value = getattr(attribute, kind)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if isinstance(value, int | float) else tuple(value)
+
+
+def _name(node: Any) -> str:
+    """Return the path of the module that a node came from, where an exporter of torch's says it."""
+    for item in node.metadata_props:
+        if item.key == "pkg.torch.onnx.name_scopes":
+            scopes = [s.strip(" '\"") for s in item.value.strip("[]").split(",")]
+            if len(scopes) > 1:
+                return str(scopes[-2])
+    return str(node.name).strip("/").replace("/", ".")

@@ -1,0 +1,126 @@
+"""From the text of a target to the `Network` that it is: a model in code, a file, a name.
+
+Only `module:factory` and `file.py:factory` run code of the user's. torch and onnx are imported
+where a target needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from effcalc.errors import InputError, NeedsError, one_line
+from effcalc.inputs import parse_inputs
+from effcalc.network import Network
+
+KINDS = (
+    "package.module:factory, file.py:factory, torchvision:NAME, timm:NAME, model.onnx, model.pt2, "
+    "or a network of `effcalc archs`"
+)
+_WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".safetensors", ".npz", ".h5")
+
+
+def target_network(
+    target: str,
+    *,
+    settings: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    batch: int = 1,
+    backward: bool = False,
+    real: bool = False,
+) -> Network:
+    """Return the network of a target, counted if it is a torch module.
+
+    `settings` are `name=value` arguments of a factory, `inputs` texts such as `1x3x224x224`,
+    `batch` is that of an input that the target itself knows. With `backward` the backward pass
+    is in it too, and with `real` the module runs with real weights and inputs. Raises
+    `InputError`, `NeedsError` or `RunError` of one line.
+    """
+    where = one_line(target)
+    file, colon, factory = target.partition(":")
+    if file.endswith(".onnx") and not colon:
+        _refuse(where, "an ONNX file", settings, backward, real)
+        from effcalc.onnxfile import load_onnx
+
+        return replace(load_onnx(_file(target), where, parse_inputs(inputs), batch), name=where)
+    if file.endswith(".pt2") and not colon:
+        _refuse(where, "a .pt2 file", settings, False, real)
+        path = _file(target)
+        _need_torch()
+        from effcalc.torch.count import count_owned
+        from effcalc.torch.pt2 import load_pt2
+
+        loaded = load_pt2(path, where, parse_inputs(inputs))
+    elif _is_code(where, file, colon, factory):
+        _need_torch()
+        from effcalc.torch.count import count_owned
+        from effcalc.torch.targets import load
+
+        loaded = load(target, settings, inputs, batch=batch, real=real)
+    else:
+        return _described(target, settings, inputs, batch, backward, real)
+    network = count_owned(
+        loaded.module, loaded.args, loaded.kwargs, backward=backward, real=real, name=where
+    )
+    return replace(network, name=where)
+
+
+def _described(
+    target: str,
+    settings: Sequence[str],
+    inputs: Sequence[str],
+    batch: int,
+    backward: bool,
+    real: bool,
+) -> Network:
+    """Lay down a network that effcalc describes itself; nothing runs."""
+    from effcalc.request import network_at
+    from effcalc.scaling import WORKERS, build
+
+    where = one_line(target)
+    try:
+        at = network_at(target, WORKERS)
+    except InputError as error:
+        if any(mark in target for mark in (".toml", "@")):
+            raise
+        raise InputError(f"{error}; a target is {KINDS}") from None
+    _refuse(where, "a network of effcalc's", settings, backward, real)
+    if inputs:
+        raise InputError(f"{where}: takes its size from {at.arch.name}@image-size=320, not --input")
+    return replace(build(at.arch, at.scaling, batch, at.head), name=where)
+
+
+def _is_code(where: str, file: str, colon: str, factory: str) -> bool:
+    """Whether a target is made by code; a file of weights alone is refused."""
+    if not colon and file.endswith(_WEIGHTS):
+        raise InputError(
+            f"{where}: is a file of weights, which is not a model; give what makes the model "
+            "(module:factory, file.py:factory), or save it with torch.export.save as .pt2"
+        )
+    if file.endswith(".py") and not factory:
+        raise InputError(f"{where}: say what in it makes the model: {file}:factory")
+    if colon and not (file and factory):
+        raise InputError(f"{where}: is not a target; give {KINDS}")
+    return bool(colon) and not file.endswith(".toml")
+
+
+def _refuse(where: str, what: str, settings: Sequence[str], backward: bool, real: bool) -> None:
+    for option, given in (("--arg", settings), ("--backward", backward), ("--real", real)):
+        if given:
+            raise InputError(f"{where}: {option} is for a model in code, and this is {what}")
+
+
+def _file(target: str) -> Path:
+    path = Path(target)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise InputError(f"{one_line(target)}: {what}")
+    return path
+
+
+def _need_torch() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise NeedsError("this target needs torch; pip install 'effcalc[torch]'")

@@ -1,0 +1,1 @@
+"""Everything that needs torch: only modules of this package import it."""
