@@ -66,7 +66,9 @@ def syntax_of(name: str) -> Syntax | None:
 
 def line_of(text: str, at: int) -> int:
     """Return the number of the line that holds position `at`."""
-    return len(re.findall(r"\r\n?|\n", text[:at])) + 1
+    ends = (text.count(end, 0, at) for end in ("\n", "\r", "\r\n"))
+    lf, cr, both = ends
+    return lf + cr - both + 1
 
 
 def regions(text: str, syntax: Syntax, name: str) -> list[Region]:
