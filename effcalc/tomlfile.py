@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from effcalc.errors import InputError, one_line, suggest
+from effcalc.paths import to_read
 
 MAX_BYTES = 1 << 20
 MAX_NUMBER = 1 << 31
@@ -76,6 +77,7 @@ def typed(value: Any, kind: type, where: str) -> Any:
 
 def read(path: Path, where: str) -> dict[str, Any]:
     """Read a TOML file of at most 1 MiB; raise `InputError` that names `where` it was asked for."""
+    path = to_read(path)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):

@@ -17,9 +17,21 @@ ROOT = Path(effcalc.__file__).parent
 
 # Imports go down this list only; what is not listed stands above it.
 ROOMS = [
-    *("errors", "num", "units", "network", "ops", "build", "blocks", "tomlfile", "expr", "arch"),
+    *(
+        "errors",
+        "paths",
+        "num",
+        "units",
+        "network",
+        "ops",
+        "build",
+        "blocks",
+        "tomlfile",
+        "expr",
+        "arch",
+    ),
     *("archfile", "memory", "figures", "comm", "scaling", "solve", "published", "request"),
-    *("table", "grid", "formats", "views", "cli"),
+    *("table", "grid", "formats", "views", "embed", "cli"),
 ]
 
 

@@ -9,18 +9,33 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from effcalc.errors import InputError, RunError, one_line
 from effcalc.formats import find_format
 from effcalc.grid import Look
-from effcalc.table import Table, select, sorted_by
+from effcalc.table import Table, select, sorted_by, take
 
 if TYPE_CHECKING:
     from effcalc.cli.options import OutputOptions
 
 T = TypeVar("T")
+
+CAPTURE_ROWS = 1000
+_CAPTURED: ContextVar[list[tuple[Table, Look]] | None] = ContextVar("captured", default=None)
+
+
+@contextmanager
+def captured() -> Iterator[list[tuple[Table, Look]]]:
+    """Within the block, collect the tables that commands write, at most 1000 rows each."""
+    tables: list[tuple[Table, Look]] = []
+    token = _CAPTURED.set(tables)
+    try:
+        yield tables
+    finally:
+        _CAPTURED.reset(token)
 
 
 def write_table(table: Table, out: OutputOptions) -> None:
@@ -28,6 +43,11 @@ def write_table(table: Table, out: OutputOptions) -> None:
     format = find_format(out.format, out.output or "")
     title = table.title if out.caption is None else out.caption
     table = replace(table, title=title, command=out.command)
+    tables = _CAPTURED.get()
+    if tables is not None:
+        table = replace(table, rows=take(table.rows, CAPTURE_ROWS, "a table in a document"))
+        tables.append((select(sorted_by(table, out.sort), out.columns), Look(digits=out.digits)))
+        return
     table = select(sorted_by(table, out.sort), out.columns)
     # A table on the terminal follows its encoding; everything else is a document, in UTF-8.
     document = format.name != "table" or out.output is not None
