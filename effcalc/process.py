@@ -153,18 +153,15 @@ class _Watch:
 
     def ended(self, cause: str, code: int) -> Ended:
         """Put together what was seen; an answer counts only where the child ended by itself."""
-        answer: dict[str, Any] | None = None
+        answer: dict[str, Any] = {}
         if not cause:
             try:
                 answer = json.loads(self.answer)
             except ValueError:
                 cause = self._death(code)
-        peak = self.peak
-        if answer is not None:
-            peak = max(peak, answer.pop("peak", 0))
-            if "error" in answer:
-                answer, cause = None, answer["error"]
-        return Ended(answer, one_line(cause), self._said(), self.seconds, peak)
+        peak = max(self.peak, answer.pop("peak", 0))
+        cause = answer.get("error", cause)
+        return Ended(None if cause else answer, one_line(cause), self._said(), self.seconds, peak)
 
     def _death(self, code: int) -> str:
         how = f"exit code {code}"
