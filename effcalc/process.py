@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, Any, NamedTuple
 
 from effcalc.errors import EffcalcError, one_line
@@ -28,8 +27,7 @@ _TAIL = 4096  # bytes kept of what the child prints: its last line names a cause
 _ANSWER_LIMIT = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Wall-clock seconds and bytes of resident memory that a child may use."""
 
     seconds: float

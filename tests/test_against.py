@@ -10,30 +10,26 @@ torch = pytest.importorskip("torch")
 
 from effcalc.errors import InputError  # noqa: E402
 from effcalc.process import Limits  # noqa: E402
-from effcalc.torch.count import count_owned  # noqa: E402
 from effcalc.torch.peers import registry  # noqa: E402
-from effcalc.torch.peers.against import against_table, default_limits  # noqa: E402
-from effcalc.torch.peers.calls import modules  # noqa: E402
+from effcalc.torch.peers.against import against_table, default_limits, prepare  # noqa: E402
 from effcalc.torch.peers.child import Target  # noqa: E402
-from effcalc.torch.targets import load  # noqa: E402
 from tests import peers_fake  # noqa: E402
 
 MB = 10**6
 FAKES = {peer.name: peer for peer in peers_fake.PEERS}
 
 
-def table(target, peers, limits=None):
-    loaded = load(target.target, target.settings, target.inputs)
-    network = count_owned(loaded.module, loaded.args, loaded.kwargs)
-    told = []
-    result = against_table(network, modules(loaded.module), target, peers, limits, told.append)
-    assert told == ["effcalc", *(peer.name for peer in peers)]
-    return result
+MODEL = Target("tests.peers_fake:model")
+
+
+def row(name, limits=None):
+    """Return effcalc's row and that of one counter."""
+    return against_table(prepare(MODEL), [FAKES[name]], limits).rows
 
 
 def test_counters_that_misbehave_are_rows_that_say_so():
     names = ("right", "silent", "raising", "dying", "absent")
-    found = table(Target("tests.peers_fake:model"), [FAKES[name] for name in names])
+    found = against_table(prepare(MODEL), [FAKES[name] for name in names])
     ours, right, *others = found.rows
     assert (ours["macs"], ours["params"]) == (24, 16)  # 2 rows x 3 inputs x 4 outputs; 12 + 4
     assert (right["macs"], right["params"], right["explanation"]) == (24, 16, "agrees")
@@ -52,25 +48,28 @@ def test_counters_that_misbehave_are_rows_that_say_so():
 
 def test_a_counter_that_takes_too_long_is_a_row_that_says_so():
     limits = Limits(seconds=8, memory=default_limits().memory)  # enough to import torch in
-    _, row = table(Target("tests.peers_fake:model"), [FAKES["hanging"]], limits).rows
-    assert row["explanation"] == "stopped after 8.000 s (--time-limit)"
-    assert row["macs"] is None
+    _, hanging = row("hanging", limits)
+    assert hanging["explanation"] == "stopped after 8.000 s (--time-limit)"
+    assert hanging["macs"] is None
 
 
 def test_a_counter_that_takes_too_much_memory_is_a_row_that_says_so():
     limits = Limits(seconds=60, memory=1500 * MB)
-    _, row = table(Target("tests.peers_fake:model"), [FAKES["hoarding"]], limits).rows
-    assert row["explanation"] == "stopped at 1.500 GB of memory (--memory-limit)"
-    assert 1500 * MB < row["peak"] < 4000 * MB
+    _, hoarding = row("hoarding", limits)
+    assert hoarding["explanation"] == "stopped at 1.500 GB of memory (--memory-limit)"
+    assert 1500 * MB < hoarding["peak"] < 4000 * MB
 
 
-def test_a_model_that_does_not_load_is_said_once_for_each_counter():
-    peers = [FAKES["right"]]
-    loaded = load("tests.peers_fake:model")
-    network = count_owned(loaded.module, loaded.args, loaded.kwargs)
-    wrong = Target("tests.peers_fake:modell")
-    _, row = against_table(network, modules(loaded.module), wrong, peers).rows
-    assert row["explanation"].startswith("tests.peers_fake:modell: tests.peers_fake has no 'model")
+def test_a_model_that_does_not_load_in_the_process_is_a_row_too():
+    subject = prepare(MODEL)._replace(target=Target("tests.peers_fake:modell"))
+    _, failed = against_table(subject, [FAKES["right"]]).rows
+    assert failed["explanation"].startswith("tests.peers_fake:modell: tests.peers_fake has no 'mo")
+
+
+def test_what_is_no_model_in_code_is_refused():
+    for target in ("model.onnx", "model.pt2", "efficientnet-b0"):
+        with pytest.raises(InputError, match="other counters can run a model in code alone"):
+            prepare(Target(target))
 
 
 def test_names_select_counters_and_packages():

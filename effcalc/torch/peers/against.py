@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import NamedTuple
 
 from effcalc import __version__, figures, process
-from effcalc.errors import one_line
+from effcalc.errors import InputError, one_line
+from effcalc.limits import available_memory
 from effcalc.network import Network
-from effcalc.ops import macs
 from effcalc.process import Limits
 from effcalc.table import Column, Table
+from effcalc.target import is_code
 from effcalc.torch.peers import child
-from effcalc.torch.peers.calls import Module
+from effcalc.torch.peers.calls import Module, modules
 from effcalc.torch.peers.child import Target
 from effcalc.torch.peers.explain import explain
 from effcalc.torch.peers.ourselves import EFFCALC
 from effcalc.torch.peers.record import Peer
 from effcalc.units import Value, format_count
+from effcalc.views.counting import notes
 
 AGREES = "agrees"
 SECONDS = 120.0
@@ -47,6 +51,14 @@ class Outcome:
     cause: str = ""
 
 
+class Subject(NamedTuple):
+    """A model that is to be counted by others, as effcalc counts it, and its modules."""
+
+    target: Target
+    network: Network
+    modules: Mapping[str, Module]
+
+
 COLUMNS = (
     Column("tool", "tool", help="the counter, and its backend where it has several"),
     Column("macs", "MACs", "count", "its figure as MACs of the whole batch"),
@@ -62,9 +74,11 @@ COLUMNS = (
 
 
 def default_limits() -> Limits:
-    """Return `SECONDS`, and three quarters of the machine's memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Limits(SECONDS, memory * 3 // 4)
+    """Return `SECONDS`, and three quarters of the memory that is free."""
+    free = available_memory()
+    if free is None:
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Limits(SECONDS, free * 3 // 4)
 
 
 def run(peer: Peer, target: Target, limits: Limits) -> Outcome:
@@ -93,29 +107,38 @@ def _version(package: str) -> str:
         return ""
 
 
-def against_table(
-    network: Network,
-    modules: Mapping[str, Module],
-    target: Target,
-    peers: Sequence[Peer],
-    limits: Limits | None = None,
-    starting: Callable[[str], None] = lambda name: None,
-) -> Table:
-    """Return effcalc's figures for a network, and those of other counters for its model.
+def prepare(target: Target) -> Subject:
+    """Load a model and count it here.
 
-    `network` is counted in the model that `target` names, and `modules` are that model's.
-    Each counter builds the model anew in a process of its own, one after the other; `starting`
-    is told the name of each.
+    Raises `InputError` for what is no model in code, and otherwise as `targets.load` does.
     """
+    from effcalc.torch.count import count_owned
+    from effcalc.torch.targets import load
+
+    name = one_line(target.target)
+    if not is_code(target.target):
+        raise InputError(
+            f"{name}: other counters can run a model in code alone: package.module:factory, "
+            "file.py:factory, torchvision:NAME or timm:NAME"
+        )
+    loaded = load(**asdict(target))
+    network = count_owned(loaded.module, loaded.args, loaded.kwargs, real=target.real, name=name)
+    return Subject(target, replace(network, name=name), modules(loaded.module))
+
+
+def against_table(subject: Subject, peers: Iterable[Peer], limits: Limits | None = None) -> Table:
+    """Return effcalc's figures for a model, and those of other counters.
+
+    Each counter builds the model anew in a process of its own, one after the other; whatever it
+    does, it is a row.
+    """
+    target, network, _ = subject
     limits = limits or default_limits()
-    outcomes = []
-    for peer in (EFFCALC, *peers):
-        starting(peer.name)
-        outcomes.append((peer, run(peer, target, limits)))
+    outcomes = [(peer, run(peer, target, limits)) for peer in itertools.chain([EFFCALC], peers)]
     (_, first), *others = outcomes
     here = replace(
         first,
-        macs=sum(layer.count * macs(layer) for layer in network.layers),
+        macs=figures.macs(network),
         params=figures.weights(network.layers).params,
         version=__version__,
     )
@@ -123,16 +146,16 @@ def against_table(
     for peer, outcome in others:
         why = outcome.cause
         if outcome.macs is not None:
-            why = explain(peer.rule, network, modules, outcome.macs, outcome.aside) or AGREES
+            why = explain(peer.rule, *subject[1:], outcome.macs, outcome.aside) or AGREES
             why += _parameters(outcome.params, here.params)
         rows.append(_row(outcome, here) | {"explanation": why})
     conventions = (f"{p.name}: {p.convention}." for p, o in others if o.macs is not None)
     return Table(
         "against",
-        f"{one_line(target.target)}: effcalc and other counters",
+        f"{network.name}: effcalc and other counters",
         COLUMNS,
         rows,
-        notes=tuple(conventions),
+        notes=(*notes(network), *conventions),
         environment={
             "python": platform.python_version(),
             "torch": _version("torch"),
