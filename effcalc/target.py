@@ -38,7 +38,7 @@ def target_network(
     `InputError`, `NeedsError` or `RunError` of one line.
     """
     where = one_line(target)
-    file, colon, factory = target.partition(":")
+    file, colon, _ = target.partition(":")
     if file.endswith(".onnx") and not colon:
         _refuse(where, "an ONNX file", settings, backward, real)
         from effcalc.onnxfile import load_onnx
@@ -52,7 +52,7 @@ def target_network(
         from effcalc.torch.pt2 import load_pt2
 
         loaded = load_pt2(path, where, parse_inputs(inputs))
-    elif _is_code(where, file, colon, factory):
+    elif is_code(target):
         _need_torch()
         from effcalc.torch.count import count_owned
         from effcalc.torch.targets import load
@@ -91,8 +91,10 @@ def _described(
     return replace(build(at.arch, at.scaling, batch, at.head), name=where)
 
 
-def _is_code(where: str, file: str, colon: str, factory: str) -> bool:
-    """Whether a target is made by code; a file of weights alone is refused."""
+def is_code(target: str) -> bool:
+    """Whether a target is a model that code makes; a file of weights alone is refused."""
+    where = one_line(target)
+    file, colon, factory = target.partition(":")
     if not colon and file.endswith(_WEIGHTS):
         raise InputError(
             f"{where}: is a file of weights, which is not a model; give what makes the model "

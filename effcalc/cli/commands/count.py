@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from effcalc.cli.options import Batch, MaxLevel, OutputOptions
+
+if TYPE_CHECKING:
+    from effcalc.network import Network
+    from effcalc.table import Table
 
 Target = Annotated[
     str,
@@ -49,6 +53,27 @@ Strict = Annotated[
         show_default=False,
     ),
 ]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="TOOLS",
+        help="Compare with other counters: thop,ptflops,fvcore,torchinfo,calflops,torchprofile,"
+        "torch, or all.",
+    ),
+]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option("--time-limit", metavar="SECONDS", help="Time of each other counter: 120."),
+]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-limit",
+        metavar="BYTES",
+        help="Memory of each other counter: 8GB; by default three quarters of what is free.",
+    ),
+]
 
 
 def count(
@@ -62,13 +87,17 @@ def count(
     backward: Backward = False,
     real: Real = False,
     strict: Strict = False,
+    against: Against = None,
+    time_limit: TimeLimit = None,
+    memory_limit: MemoryLimit = None,
 ) -> None:
     """Count any torch model, an ONNX or .pt2 file: parameters, MACs, bytes moved, memory.
 
     The model runs once on tensors without memory, so its weights are never allocated, and every
     operator counts, whatever module or function made it. What has no formula is listed. A target
     with a factory imports and runs that code; no other kind does. --real runs a model whose
-    forward depends on values.
+    forward depends on values. --against runs other counters on the model, each in a process of
+    its own, and says on which operators they differ.
 
     Examples:
     effcalc count torchvision:resnet50
@@ -78,24 +107,67 @@ def count(
     effcalc count model.py:Net --input tokens=1x128:int64 --per op
     effcalc count torchvision:fasterrcnn_resnet50_fpn --real
     effcalc count model.onnx --format json
+    effcalc count torchvision:vit_b_16 --against thop,fvcore,torch
     """
     import sys
     from contextlib import redirect_stdout
 
     from effcalc.cli.output import write_table
-    from effcalc.errors import CheckFailed
+    from effcalc.errors import CheckFailed, InputError
     from effcalc.limits import memory_limited
     from effcalc.target import target_network
     from effcalc.views.counting import check_breakdown, count_breakdown, count_table, gaps
 
     check_breakdown(per, max_level)
 
-    # What the user's code prints is not part of the result.
-    with memory_limited(real), redirect_stdout(sys.stderr):
-        network = target_network(
-            target, settings=arg, inputs=input, batch=batch, backward=backward, real=real
-        )
-    table = count_table(network) if per is None else count_breakdown(network, per, max_level)
+    if against is not None and (per is not None or max_level is not None or backward):
+        raise InputError("--against compares totals of the forward pass: no --per, no --backward")
+    if against is None and (time_limit is not None or memory_limit is not None):
+        raise InputError("--time-limit and --memory-limit are for other counters: --against thop")
+    if against is not None:
+        options = (tuple(arg), tuple(input), batch, real)
+        network, table = _compare(target, options, against, time_limit, memory_limit)
+    else:
+        # What the user's code prints is not part of the result.
+        with memory_limited(real), redirect_stdout(sys.stderr):
+            network = target_network(
+                target, settings=arg, inputs=input, batch=batch, backward=backward, real=real
+            )
+        table = count_table(network) if per is None else count_breakdown(network, per, max_level)
     write_table(table, output)
     if strict and gaps(network):
         raise CheckFailed(f"--strict: {target}: {'; '.join(gaps(network))}")
+
+
+def _compare(
+    target: str,
+    options: tuple[tuple[str, ...], tuple[str, ...], int, bool],
+    against: str,
+    time_limit: str | None,
+    memory_limit: str | None,
+) -> tuple[Network, Table]:
+    """Count a model, and let other counters count it."""
+    import sys
+    from contextlib import redirect_stdout
+
+    from effcalc.cli.output import progress
+    from effcalc.errors import InputError
+    from effcalc.limits import memory_limited
+    from effcalc.torch.peers.against import against_table, default_limits, prepare
+    from effcalc.torch.peers.child import Target
+    from effcalc.torch.peers.registry import select
+    from effcalc.units import parse_bytes, parse_number
+
+    limits = default_limits()
+    if time_limit is not None:
+        limits = limits._replace(seconds=parse_number(time_limit, "--time-limit"))
+    if memory_limit is not None:
+        limits = limits._replace(memory=parse_bytes(memory_limit, "--memory-limit"))
+    for option, limit in (("--time-limit", limits.seconds), ("--memory-limit", limits.memory)):
+        if limit <= 0:
+            raise InputError(f"{option}: must be above zero")
+    peers = select(against)
+    with memory_limited(options[-1]), redirect_stdout(sys.stderr):
+        subject = prepare(Target(target, *options))
+    shown = progress(peers, "counters", len(peers))
+    return subject.network, against_table(subject, shown, limits)
