@@ -124,8 +124,7 @@ def warm_table(runs: int) -> None:
         return count_owned(loaded.module, loaded.args, loaded.kwargs)
 
     def flop_counter(loaded: Loaded) -> object:
-        # Under no_grad its module tracker fails on some models; gradients cost it little.
-        with FlopCounterMode(display=False), torch.enable_grad():
+        with FlopCounterMode(display=False), torch.no_grad():
             return loaded.module(*loaded.args, **loaded.kwargs)
 
     print("| warm | effcalc | FlopCounterMode | ratio |")
