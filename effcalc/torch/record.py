@@ -33,6 +33,7 @@ class _Call(NamedTuple):
     arguments: tuple[str, ...]  # positional, by the schema; "" for one to leave out
     left_out: frozenset[str]
     written: tuple[str, ...]  # arguments written in place
+    reshaped: tuple[str, ...]  # those of them whose shape or memory may change
     decompose: bool
 
 
@@ -114,7 +115,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._path = path
         self._calls: dict[Any, _Call] = {}
         self._numbers = 0
-        self._tensors: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        self._tensors: dict[int, tuple[weakref.ref[torch.Tensor], Tensor]] = {}
         self._storages: dict[int, int] = {}
         self._watched: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         self._dtypes: dict[torch.dtype, str] = {}
@@ -147,6 +148,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._argument(name, value, operands, attrs)
         known = self._numbers
         result = func(*args, **kwargs)
+        for name in call.reshaped:
+            tensor = _argument(call, name, args, kwargs)
+            if isinstance(tensor, torch.Tensor):
+                self._describe(tensor, self.number(tensor).id)
         outputs: list[Tensor] = []
         self._collect(result, outputs)
         if not outputs:
@@ -157,19 +162,26 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def number(self, tensor: torch.Tensor) -> Tensor:
         """Return a tensor as the network knows it, with new numbers if it is not known yet."""
-        storage, key = self._storage(tensor)
         entry = self._tensors.get(id(tensor))
         if entry is not None and entry[0]() is tensor:
-            number = entry[1]
-        else:
-            self._numbers = number = self._numbers + 1
-            self._tensors[id(tensor)] = (weakref.ref(tensor), number)
+            return entry[1]
+        return self._describe(tensor, self._next())
+
+    def _next(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _describe(self, tensor: torch.Tensor, number: int) -> Tensor:
+        """Note what a tensor is now; an operator in place may change its shape and its memory."""
+        storage, key = self._storage(tensor)
         if storage < 0 and not key:
             storage = number
         dtype = self._dtypes.get(tensor.dtype)
         if dtype is None:
             dtype = self._dtypes[tensor.dtype] = dtype_name(tensor.dtype)
-        return Tensor(number, tuple(tensor.shape), dtype, storage, key)
+        described = Tensor(number, tuple(tensor.shape), dtype, storage, key)
+        self._tensors[id(tensor)] = (weakref.ref(tensor), described)
+        return described
 
     def finish(self) -> None:
         """Stop watching; what is still alive lives through the last layer."""
@@ -189,8 +201,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         key = self._held.key(address, tensor)
         if key:
             return -1, key
-        self._numbers = number = self._numbers + 1
-        self._storages[address] = number
+        number = self._storages[address] = self._next()
         self.storage_bytes[number] = storage.nbytes()
         self._watched[address] = weakref.ref(storage, partial(self._died, address))
         return number, ""
@@ -278,7 +289,7 @@ def _look_up(func: Any) -> _Call:
     schema = getattr(func, "_schema", None)
     if schema is None:  # a higher-order operator
         name = f"{getattr(func, 'namespace', 'higher_order')}::{func.__name__}"
-        return _Call(name, BY_TORCH.get(name), (), frozenset(), (), False)
+        return _Call(name, BY_TORCH.get(name), (), frozenset(), (), (), False)
     op = BY_TORCH.get(schema.name)
     written = tuple(a.name for a in schema.arguments if a.alias_info and a.alias_info.is_write)
     left_out = _PLUMBING | {a.name for a in schema.arguments if a.is_out}
@@ -288,7 +299,9 @@ def _look_up(func: Any) -> _Call:
         "" if a.name in left_out else a.name for a in schema.arguments if not a.kwarg_only
     )
     decompose = op is None and bool(func._can_decompose())
-    return _Call(schema.name, op, arguments, left_out, written, decompose)
+    # Only `transpose_`, `resize_`, `set_` and their like do; of unknown ones nobody knows.
+    reshaped = written if op is None or op.name in ("view", "resize") else ()
+    return _Call(schema.name, op, arguments, left_out, written, reshaped, decompose)
 
 
 def _argument(call: _Call, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -139,7 +139,7 @@ class _Names:
         self._backward = True
 
     def _mark(self) -> None:
-        if not self._backward:
+        if not self._backward and torch.is_grad_enabled():
             self._made.append(torch._C._autograd._get_sequence_nr())
             self._makers.append(self._stack[-1])
 
