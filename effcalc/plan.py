@@ -10,7 +10,24 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import NamedTuple
 
+from effcalc.errors import InputError
 from effcalc.network import Layer, Network
+
+# What `torch.nn.Module`, and a built network, call their own.
+_TAKEN = """
+    T_destination add_module apply bfloat16 blocks buffers call_super_init children compile cpu
+    cuda double dump_patches eval extra_repr float forward get_buffer get_extra_state
+    get_parameter get_submodule half ipu load_state_dict modules mtia named_buffers
+    named_children named_modules named_parameters network_name parameters recompute
+    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
+    register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    set_extra_state set_submodule share_memory stages state_dict to to_empty train training type
+    xpu zero_grad
+"""
+RESERVED = frozenset(_TAKEN.split())
+"""Names that no part may have."""
 
 
 class Step(NamedTuple):
@@ -45,7 +62,8 @@ class Part:
 def plan(network: Network) -> Part:
     """Return the tree of a network's layers (each run once, so `unroll` the network to run it).
 
-    Raises `ValueError` where the layers of one prefix are not consecutive.
+    Raises `InputError` for a name that a torch module cannot give to a part, and `ValueError`
+    where the layers of one prefix are not consecutive.
     """
     last = {t.id: i for i, la in enumerate(network.layers) for t in la.inputs}
     last.update((t.id, len(network.layers)) for t in network.outputs)
@@ -87,6 +105,8 @@ def _part(
         leaf = any(la.name.count(".") == depth for la in part)
         if name in children or (leaf and len(part) > 1):
             raise ValueError(f"{part[0].name}: two modules have this name or a part of it")
+        if name in RESERVED or name.startswith("_"):
+            raise InputError(f"a torch module cannot have a part named {name!r}; rename the stage")
         below = f"{path}.{name}" if path else name
         if leaf:
             reads, makes = [t.id for t in part[0].inputs], [part[0].outputs[0].id]

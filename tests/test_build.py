@@ -21,6 +21,7 @@ from effcalc.errors import InputError
 from effcalc.figures import figures
 from effcalc.network import Network, unroll
 from effcalc.ops import cost
+from effcalc.plan import RESERVED
 from effcalc.scaling import scale
 from effcalc.torch.build import build, recompute
 from effcalc.torch.modules import StochasticDepth
@@ -118,6 +119,14 @@ def test_a_stage_with_a_name_of_torchs_own_is_refused(tmp_path):
     )
     with pytest.raises(InputError, match="part named 'half'; rename the stage"):
         build(scale(str(file)).network)
+
+
+def test_reserved_names_are_torchs_and_the_built_networks():
+    model = build(small("resnet-18"))
+    own = {name for name in dir(model) if not name.startswith("_")} - {
+        *dict(model.named_children())
+    }
+    assert own == RESERVED
 
 
 # --- results ------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def recompute(model: Built, per: Literal["stage", "block", "none"]) -> None:
 
 
 def initialise(model: nn.Module) -> None:
-    """Draw new weights for convolutions and linear layers, as this module's docstring says."""
+    """Draw new weights: normal by a convolution's fan-out, uniform by a linear layer's outputs."""
     for module in model.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             fan_out = module.out_channels // module.groups * math.prod(module.kernel_size)
@@ -103,8 +103,6 @@ def initialise(model: nn.Module) -> None:
 def _fill(group: Group, part: Part) -> None:
     """Add the modules of a part's children to its group."""
     for name, child in part.children.items():
-        if hasattr(group, name):
-            raise InputError(f"a torch module cannot have a part named {name!r}; rename the stage")
         if child.layer is not None:
             group.add_module(name, _leaf(child.layer))
         else:
