@@ -134,13 +134,24 @@ def local_response_norm(
     stack = (n, 1, c, h, w)
     square = net.add("square", "mul", (x, x), x.shape)
     square = net.add("stack", "view", (square,), stack, memory="view")
-    padded = net.add("pad", "pad", (square,), (n, 1, c + 2 * (size // 2), h, w), size=size)
+    padded = net.add("pad", "pad", (square,), (n, 1, c + size - 1, h, w), size=size)
     average = net.add("average", "avg_pool", (padded,), stack, size=size)
     average = net.add("squeeze", "view", (average,), (n, c, h, w), memory="view")
     scaled = net.add("alpha", "mul", (average,), x.shape, value=alpha)
     shifted = net.add("k", "add", (scaled,), x.shape, value=k)
     power = net.add("beta", "pow", (shifted,), x.shape, value=beta)
     return net.add("divide", "div", (x, power), x.shape)
+
+
+def _flatten(net: Builder, x: Tensor, name: str) -> Tensor:
+    n, c, h, w = x.shape
+    return net.add(name, "view", (x,), (n, c * h * w), memory="view")
+
+
+@block
+def flatten(net: Builder, x: Tensor) -> Tensor:
+    """Give an image (N, C, H, W) the shape (N, C·H·W), which costs nothing."""
+    return _flatten(net, x, "")
 
 
 @block
@@ -154,8 +165,7 @@ def linear(
 ) -> Tensor:
     """Fully connected layer with bias; an image is flattened first."""
     if len(x.shape) > 2:
-        n, c, h, w = x.shape
-        x = net.add("flatten", "view", (x,), (n, c * h * w), memory="view")
+        x = _flatten(net, x, "flatten")
     x = add_dropout(net, x, "dropout", dropout)
     n, features = x.shape
     out = net.width(channels)

@@ -39,6 +39,14 @@ class RunError(EffcalcError):
     exit_code = 4
 
 
+def need(package: str, what: str, extra: str) -> None:
+    """Raise `NeedsError` where a package that `what` needs is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise NeedsError(f"{what} needs {package}; pip install 'effcalc[{extra}]'")
+
+
 def one_line(text: object, limit: int = 200) -> str:
     """Return `text` on one printable line of at most `limit` characters, for use in a message."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

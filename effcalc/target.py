@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from effcalc.errors import InputError, NeedsError, one_line
+from effcalc.errors import InputError, need, one_line
 from effcalc.inputs import parse_inputs
 from effcalc.network import Network
 
@@ -47,13 +47,13 @@ def target_network(
     if file.endswith(".pt2") and not colon:
         _refuse(where, "a .pt2 file", settings, False, real)
         path = _file(target)
-        _need_torch()
+        need("torch", "this target", "torch")
         from effcalc.torch.count import count_owned
         from effcalc.torch.pt2 import load_pt2
 
         loaded = load_pt2(path, where, parse_inputs(inputs))
     elif is_code(target):
-        _need_torch()
+        need("torch", "this target", "torch")
         from effcalc.torch.count import count_owned
         from effcalc.torch.targets import load
 
@@ -119,10 +119,3 @@ def _file(target: str) -> Path:
         what = "is a folder" if path.is_dir() else "there is no such file"
         raise InputError(f"{one_line(target)}: {what}")
     return path
-
-
-def _need_torch() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise NeedsError("this target needs torch; pip install 'effcalc[torch]'")

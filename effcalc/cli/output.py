@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from effcalc.errors import InputError, RunError, one_line
 from effcalc.formats import find_format
@@ -92,7 +92,7 @@ def check_output(path: str) -> os.stat_result | None:
 
 
 @contextmanager
-def open_output(path: str) -> Iterator[IO[str]]:
+def open_output(path: str, *, binary: bool = False) -> Iterator[IO[Any]]:
     """Open a file for writing that takes its place, whole, when the block ends well.
 
     A symlink keeps pointing where it does, and a file keeps its permissions. A device or a pipe
@@ -101,14 +101,14 @@ def open_output(path: str) -> Iterator[IO[str]]:
     was = check_output(path)
     live = os.path.abspath(path).startswith(("/dev/", "/proc/"))
     if was is not None and (live or not stat.S_ISREG(was.st_mode)):
-        with _open(path, path) as file:
+        with _open(path, path, binary=binary) as file:
             yield file
         return
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".effcalc-{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
-        with _open(temporary, path, exclusive=True) as file:
+        with _open(temporary, path, exclusive=True, binary=binary) as file:
             yield file
             if was is not None:
                 _keep_rights(temporary, was)
@@ -123,11 +123,14 @@ def open_output(path: str) -> Iterator[IO[str]]:
 
 
 @contextmanager
-def _open(path: str, named: str, *, exclusive: bool = False) -> Iterator[IO[str]]:
+def _open(
+    path: str, named: str, *, exclusive: bool = False, binary: bool = False
+) -> Iterator[IO[Any]]:
     """Open a file; an OSError is told in terms of the file that the user named."""
     try:
-        mode = "x" if exclusive else "w"
-        file = open(path, mode, encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
+        mode = ("x" if exclusive else "w") + ("b" if binary else "")
+        text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
+        file = open(path, mode, **({} if binary else text))  # type: ignore[call-overload] # noqa: SIM115
     except OSError as error:
         raise _cannot(named, error) from error
     try:

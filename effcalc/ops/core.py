@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from effcalc.network import Layer
 from effcalc.units import dtype_bytes
@@ -119,13 +119,32 @@ def gathered(layer: Layer) -> Traffic:
     return moved._replace(read=moved.read + n, read_bytes=moved.read_bytes + n * size)
 
 
+class Module(NamedTuple):
+    """A torch module that runs a layer: its class ("torch.nn:Conv2d") and keyword arguments."""
+
+    path: str
+    arguments: Mapping[str, Any]
+
+
+class Function(NamedTuple):
+    """A torch function that runs a layer, called with its inputs and then keyword arguments.
+
+    `path` is "torch:cat", or "torch:Tensor.add_" for a method. `listed`: the inputs are one list.
+    """
+
+    path: str
+    arguments: Mapping[str, Any]
+    listed: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """An operator: its name, the torch operators it serves, and its formulas over a `Layer`.
 
     `torch` names are without overload ("aten::convolution"). `free` marks an operator that is
     known to compute nothing (a view, an allocation): not the same as one without a record, which
-    is unknown and reported as such.
+    is unknown and reported as such. `build` says how torch runs a layer that a block added; paths
+    are text, so that no record needs torch.
     """
 
     name: str
@@ -135,6 +154,12 @@ class Op:
     flops_other: Formula = none
     traffic: Callable[[Layer], Traffic] = each_operand_once
     free: bool = False
+    build: Callable[[Layer], Module | Function] | None = None
+
+
+def aten(names: str) -> tuple[str, ...]:
+    """Return torch's own operators by their names, separated by spaces."""
+    return tuple(f"aten::{name}" for name in names.split())
 
 
 OPS: dict[str, Op] = {}

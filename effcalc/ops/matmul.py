@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from effcalc.network import Layer
-from effcalc.ops.core import Op, register
+from effcalc.ops.core import Module, Op, aten, register
 
 
 def _products(x: tuple[int, ...], weight: tuple[int, ...], out: int, transposed: bool) -> int:
@@ -142,6 +142,32 @@ def pdist_macs(layer: Layer) -> int:
     return n * (n - 1) // 2 * d
 
 
+def _conv_module(layer: Layer) -> Module:
+    out, per_group, *kernel = layer.operands[1].shape
+    groups = layer.attrs["groups"]
+    return Module(
+        f"torch.nn:Conv{len(kernel)}d",
+        {
+            "in_channels": per_group * groups,
+            "out_channels": out,
+            "kernel_size": tuple(kernel),
+            "stride": layer.attrs["stride"],
+            "padding": layer.attrs["padding"],
+            "dilation": layer.attrs["dilation"],
+            "groups": groups,
+            "bias": len(layer.operands) > 2,
+        },
+    )
+
+
+def _linear_module(layer: Layer) -> Module:
+    out, features = layer.operands[1].shape
+    return Module(
+        "torch.nn:Linear",
+        {"in_features": features, "out_features": out, "bias": len(layer.operands) > 2},
+    )
+
+
 register(
     Op(
         "conv",
@@ -156,6 +182,7 @@ register(
             "aten::_nnpack_spatial_convolution",
         ),
         macs=conv_macs,
+        build=_conv_module,
     ),
     Op(
         "conv_transpose",
@@ -173,7 +200,7 @@ register(
     ),
     Op("conv_tbc", ("aten::conv_tbc",), macs=conv_tbc_macs),
     # A matrix product with a transposed weight, which is how torch runs F.linear, is "linear".
-    Op("linear", ("aten::linear", "aten::mkldnn_linear"), macs=linear_macs),
+    Op("linear", aten("linear mkldnn_linear"), macs=linear_macs, build=_linear_module),
     Op(
         "mm",
         (

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from effcalc.network import Layer
 from effcalc.ops.core import (
+    Function,
+    Module,
     Op,
+    aten,
     each_operand_once,
     gathered,
     nothing_moved,
@@ -50,15 +54,10 @@ FILLS = """
 
 # Each operand is read and each output written.
 COPIES = {
-    "cat": "cat _chunk_cat",
     "stack": "stack _stack",
     "clone": "clone lift_fresh_copy _lazy_clone",
     "to_copy": "_to_copy _pin_memory _conj_copy _neg_view_copy",
     "item": "_local_scalar_dense",
-    "pad": (
-        "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
-        "replication_pad2d replication_pad3d"
-    ),
     "pad_backward": (
         "reflection_pad1d_backward reflection_pad2d_backward reflection_pad3d_backward "
         "replication_pad1d_backward replication_pad2d_backward replication_pad3d_backward"
@@ -96,26 +95,56 @@ COPIES = {
     ),
 }
 
+PADS = """
+    constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
+    replication_pad2d replication_pad3d
+"""
+
 GATHERS = {
     "embedding": "embedding",
     "gather": "gather index_select index _unsafe_index take _unsafe_masked_index",
 }
 
 
-def _torch(names: str) -> tuple[str, ...]:
-    return tuple(f"aten::{name}" for name in names.split())
+def _view(layer: Layer) -> Module | Function:
+    """Build a flattening to (N, features), or a channel axis that comes or goes."""
+    before, after = len(layer.inputs[0].shape), len(layer.outputs[0].shape)
+    if after == 2:
+        return Module("torch.nn:Flatten", {"start_dim": 1})
+    return Function("torch:unsqueeze" if after > before else "torch:squeeze", {"dim": 1})
+
+
+def _cat(layer: Layer) -> Function:
+    return Function("torch:cat", {"dim": layer.attrs["dim"]}, listed=True)
+
+
+def _pad(layer: Layer) -> Function:
+    """Pad the channels of (N, 1, C, H, W) so that a mean of `size` of them keeps C."""
+    before = layer.attrs["size"] // 2
+    after = layer.attrs["size"] - 1 - before
+    return Function("torch.nn.functional:pad", {"pad": (0, 0, 0, 0, before, after)})
+
+
+def _dropout(layer: Layer) -> Module:
+    return Module("torch.nn:Dropout", {"p": layer.attrs["rate"]})
+
+
+def _stochastic_depth(layer: Layer) -> Module:
+    return Module("effcalc.torch.modules:StochasticDepth", {"p": layer.attrs["rate"]})
 
 
 register(
-    Op("view", _torch(VIEWS), free=True, traffic=nothing_moved),
-    Op("fill", _torch(FILLS), free=True, traffic=only_written),
+    Op("view", aten(VIEWS), free=True, traffic=nothing_moved, build=_view),
+    Op("fill", aten(FILLS), free=True, traffic=only_written),
     Op("copy", ("aten::copy_", "aten::_foreach_copy_"), free=True, traffic=overwritten),
-    *(Op(n, _torch(names), free=True, traffic=nothing_moved) for n, names in UNTOUCHED.items()),
-    *(Op(n, _torch(names), free=True, traffic=each_operand_once) for n, names in COPIES.items()),
-    *(Op(n, _torch(names), free=True, traffic=gathered) for n, names in GATHERS.items()),
+    *(Op(n, aten(names), free=True, traffic=nothing_moved) for n, names in UNTOUCHED.items()),
+    *(Op(n, aten(names), free=True, traffic=each_operand_once) for n, names in COPIES.items()),
+    *(Op(n, aten(names), free=True, traffic=gathered) for n, names in GATHERS.items()),
+    Op("cat", aten("cat _chunk_cat"), free=True, build=_cat),
+    Op("pad", aten(PADS), free=True, build=_pad),
     # At evaluation these are the identity and torch runs nothing.
-    Op("dropout", free=True, traffic=nothing_moved),
-    Op("stochastic_depth", free=True, traffic=nothing_moved),
+    Op("dropout", free=True, traffic=nothing_moved, build=_dropout),
+    Op("stochastic_depth", free=True, traffic=nothing_moved, build=_stochastic_depth),
     # Parameters that no operator reads.
     Op("unused", free=True, traffic=nothing_moved),
 )

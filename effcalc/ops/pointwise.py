@@ -5,12 +5,16 @@ Each result element counts once, whatever the function costs on a real machine.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from effcalc.network import Layer
 from effcalc.ops.core import (
+    Function,
+    Module,
     Op,
     Traffic,
+    aten,
     first_output_written,
     only_written,
     per_every_output,
@@ -19,18 +23,19 @@ from effcalc.ops.core import (
 )
 from effcalc.units import dtype_bytes
 
-# Operators with a record of the same name; torch also has most in place (`relu_`).
+# Operators with a record of the same name; torch also has most in place (`exp_`). Those that
+# blocks add have records of their own, further down.
 SAME_NAME = """
-    abs acos acosh add addcdiv addcmul angle asin asinh atan atan2 atanh bitwise_and
+    abs acos acosh addcdiv addcmul angle asin asinh atan atan2 atanh bitwise_and
     bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil celu clamp
-    clamp_max clamp_min clip complex conj_physical copysign cos cosh deg2rad digamma div elu eq
+    clamp_max clamp_min clip complex conj_physical copysign cos cosh deg2rad digamma elu eq
     erf erfc erfinv exp exp2 expm1 float_power floor floor_divide fmax fmin fmod frac frexp gcd ge
-    gelu glu gt hardshrink hardsigmoid hardswish hardtanh heaviside hypot i0 igamma igammac
+    gelu glu gt hardshrink hardsigmoid hardswish heaviside hypot i0 igamma igammac
     isfinite isinf isin isnan isneginf isposinf lcm ldexp le leaky_relu lerp lgamma log log10
     log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit lt
-    masked_fill maximum minimum mish mul mvlgamma nan_to_num ne neg nextafter polar polygamma
-    positive pow rad2deg reciprocal relu relu6 remainder round rrelu rrelu_with_noise rsqrt rsub
-    selu sgn sigmoid sign signbit silu sin sinc sinh softplus softshrink sqrt square sub tan tanh
+    masked_fill maximum minimum mish mvlgamma nan_to_num ne neg nextafter polar polygamma
+    positive rad2deg reciprocal relu6 remainder round rrelu rrelu_with_noise rsqrt rsub
+    selu sgn sign signbit sin sinc sinh softplus softshrink sqrt square sub tan tanh
     threshold trunc where xlogy
     special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0 special_bessel_y1
     special_chebyshev_polynomial_t special_chebyshev_polynomial_u special_chebyshev_polynomial_v
@@ -44,7 +49,7 @@ SAME_NAME = """
     special_spherical_bessel_j0 special_xlog1py special_zeta
 
     all amax amin aminmax any argmax argmin bincount bucketize count_nonzero cross cummax cummin
-    cumprod cumsum dist equal histc kthvalue logcumsumexp logsumexp max mean median min mode
+    cumprod cumsum dist equal histc kthvalue logcumsumexp logsumexp max median min mode
     nanmedian nansum norm prod renorm searchsorted segment_reduce sort std std_mean sum topk trace
     var var_mean
 
@@ -70,7 +75,6 @@ GROUPS = {
     "bitwise_left_shift": "__lshift__ __ilshift__",
     "bitwise_right_shift": "__rshift__ __irshift__",
     "conj_physical": "_conj_physical",
-    "div": "true_divide",
     "add_relu": "_add_relu _add_relu_",
     "aminmax": "_aminmax",
     "cross": "linalg_cross",
@@ -86,11 +90,6 @@ GROUPS = {
     "affine_grid_generator": "cudnn_affine_grid_generator",
     "softmax": "_softmax _safe_softmax _masked_softmax",
     "log_softmax": "_log_softmax",
-    "avg_pool": "avg_pool1d avg_pool2d avg_pool3d",
-    "adaptive_avg_pool": "_adaptive_avg_pool2d _adaptive_avg_pool3d mkldnn_adaptive_avg_pool2d",
-    "max_pool": (
-        "max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d mkldnn_max_pool3d"
-    ),
     "adaptive_max_pool": "adaptive_max_pool2d adaptive_max_pool3d",
     "fractional_max_pool": "fractional_max_pool2d fractional_max_pool3d",
     "upsample": (
@@ -105,11 +104,6 @@ GROUPS = {
 
 # As GROUPS; outputs after the first are statistics that the backward pass wants.
 WITH_STATISTICS = {
-    "batch_norm": (
-        "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
-        "_native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update "
-        "_batch_norm_with_update_functional cudnn_batch_norm miopen_batch_norm"
-    ),
     "layer_norm": "native_layer_norm",
     "group_norm": "native_group_norm",
     "rms_norm": "_fused_rms_norm",
@@ -147,10 +141,6 @@ FOREACH = """
 """
 
 
-def _torch(names: str) -> tuple[str, ...]:
-    return tuple(f"aten::{name}" for name in names.split())
-
-
 def _both(name: str) -> tuple[str, ...]:
     """Return torch's operator and its in-place variant, which not every one has."""
     return (f"aten::{name}", f"aten::{name}_")
@@ -166,8 +156,98 @@ def _bag_traffic(layer: Layer) -> Traffic:
     )
 
 
+def _activation(path: str, *attrs: str) -> Callable[[Layer], Module]:
+    """Build an activation, which overwrites its input where the layer says so."""
+    return lambda layer: Module(
+        path, {**{name: layer.attrs[name] for name in attrs}, "inplace": layer.memory == "inplace"}
+    )
+
+
+def _arithmetic(name: str, second: str = "other") -> Callable[[Layer], Function]:
+    """Build `torch.add` and its like: of two tensors, or of a tensor and the layer's `value`."""
+
+    def build(layer: Layer) -> Function:
+        path = f"torch:Tensor.{name}_" if layer.memory == "inplace" else f"torch:{name}"
+        return Function(path, {second: layer.attrs["value"]} if "value" in layer.attrs else {})
+
+    return build
+
+
+def _sigmoid(layer: Layer) -> Module:
+    return Module("torch.nn:Sigmoid", {})
+
+
+def _mean(layer: Layer) -> Module:
+    """Build a global average pool, which torch computes as a mean."""
+    return Module("torch.nn:AdaptiveAvgPool2d", {"output_size": 1})
+
+
+def _avg_pool(layer: Layer) -> Module:
+    """Average `size` neighbouring channels of (N, 1, C, H, W)."""
+    return Module("torch.nn:AvgPool3d", {"kernel_size": (layer.attrs["size"], 1, 1), "stride": 1})
+
+
+def _adaptive_avg_pool(layer: Layer) -> Module:
+    return Module("torch.nn:AdaptiveAvgPool2d", {"output_size": layer.attrs["size"]})
+
+
+def _max_pool(layer: Layer) -> Module:
+    arguments = {name: layer.attrs[name] for name in ("stride", "padding", "ceil_mode")}
+    return Module("torch.nn:MaxPool2d", {"kernel_size": layer.attrs["kernel"], **arguments})
+
+
+def _batch_norm(layer: Layer) -> Module:
+    _, channels, *sides = layer.outputs[0].shape
+    return Module(f"torch.nn:BatchNorm{len(sides)}d", {"num_features": channels})
+
+
+# Operators that blocks add to a network, which torch builds as a module or calls as a function.
+register(
+    *(
+        Op(name, aten(names), elementwise=per_output, build=build)
+        for name, names, build in (
+            ("relu", "relu relu_", _activation("torch.nn:ReLU")),
+            (
+                "hardtanh",
+                "hardtanh hardtanh_",
+                _activation("torch.nn:Hardtanh", "min_val", "max_val"),
+            ),
+            ("silu", "silu silu_", _activation("torch.nn:SiLU")),
+            ("sigmoid", "sigmoid sigmoid_", _sigmoid),
+            ("add", "add add_", _arithmetic("add")),
+            ("mul", "mul mul_", _arithmetic("mul")),
+            ("div", "div div_ true_divide", _arithmetic("div")),
+            ("pow", "pow pow_", _arithmetic("pow", "exponent")),
+            ("mean", "mean", _mean),
+            ("avg_pool", "avg_pool1d avg_pool2d avg_pool3d", _avg_pool),
+            (
+                "adaptive_avg_pool",
+                "_adaptive_avg_pool2d _adaptive_avg_pool3d mkldnn_adaptive_avg_pool2d",
+                _adaptive_avg_pool,
+            ),
+            (
+                "max_pool",
+                "max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d "
+                "mkldnn_max_pool3d",
+                _max_pool,
+            ),
+        )
+    ),
+    Op(
+        "batch_norm",
+        aten(
+            "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
+            "_native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update "
+            "_batch_norm_with_update_functional cudnn_batch_norm miopen_batch_norm"
+        ),
+        elementwise=per_output,
+        traffic=first_output_written,
+        build=_batch_norm,
+    ),
+)
+
 _same = {name: _both(name) for name in SAME_NAME.split()}
-_groups = {name: _torch(names) for name, names in GROUPS.items()}
+_groups = {name: aten(names) for name, names in GROUPS.items()}
 
 register(
     *(
@@ -175,7 +255,7 @@ register(
         for name in dict.fromkeys((*_same, *_groups))
     ),
     *(
-        Op(name, _torch(names), elementwise=per_output, traffic=first_output_written)
+        Op(name, aten(names), elementwise=per_output, traffic=first_output_written)
         for name, names in WITH_STATISTICS.items()
     ),
     *(

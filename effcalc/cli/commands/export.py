@@ -1,0 +1,77 @@
+"""`effcalc export`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from effcalc.cli.options import Batch, Network, ScalingOptions
+
+Output = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="A file that ends in .onnx, .pt2 or .py; whole or not at all.",
+    ),
+]
+DynamicBatch = Annotated[
+    bool,
+    typer.Option(
+        "--dynamic-batch", help="Take batches of any size (.onnx, .pt2).", show_default=False
+    ),
+]
+
+
+def export(
+    network: Network,
+    scaling: ScalingOptions,
+    batch: Batch,
+    output: Output,
+    dynamic_batch: DynamicBatch = False,
+) -> None:
+    """Write a network at any scaling as an ONNX model, a torch.export program, or Python code.
+
+    Weights are random ones from a fixed seed, and modules are named as effcalc names layers. A
+    .py file has a class for each kind of block and a table of the stages, and imports torch alone
+    (writing it needs no torch). An .onnx file, which needs effcalc[onnx], is for inference: its
+    batch norms are folded into the convolutions.
+
+    Examples:
+    effcalc export --phi 3 -o b.py
+    effcalc export --phi 3 -o b.onnx --dynamic-batch
+    effcalc export resnet-50 --width 0.5 --batch 8 -o half.pt2
+    """
+    import sys
+    from contextlib import redirect_stdout
+
+    from effcalc.cli.networks import one_network, title
+    from effcalc.cli.output import check_output, open_output, write_text
+    from effcalc.errors import InputError, need, one_line
+    from effcalc.scaling import build
+
+    suffix = output[output.rfind(".") :] if "." in output else ""
+    if suffix not in (".onnx", ".pt2", ".py"):
+        raise InputError(
+            f"--output: {one_line(repr(output))} says no format; end it in .onnx, .pt2 or .py"
+        )
+    check_output(output)
+    at = one_network(network, scaling, "export")
+    if suffix == ".py":
+        from effcalc.pycode.write import write
+
+        if dynamic_batch or batch != 1:
+            raise InputError("a .py file takes batches of any size; leave out --batch")
+        write_text([write(at, title(at))], output)
+        return
+    need("torch", f"writing {suffix}", "torch")
+    if suffix == ".onnx":
+        for package in ("onnx", "onnxscript"):
+            need(package, "writing .onnx", "onnx")
+    from effcalc.torch.export import write_onnx, write_pt2
+
+    write_to = write_onnx if suffix == ".onnx" else write_pt2
+    with open_output(output, binary=True) as file, redirect_stdout(sys.stderr):
+        write_to(build(at.arch, at.scaling, batch, at.head), file, dynamic_batch)
