@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import log2
 from pathlib import Path
 
 from effcalc.archfile import load
@@ -118,8 +119,6 @@ def observations() -> str:
 
 
 def _gains(name: str, table: str) -> Table:
-    from math import log2
-
     arch, _ = load(name)
     base = scale(name)
     entries = [entry for entry in arch.published if entry.table == table and entry.top1]

@@ -9,8 +9,6 @@ from effcalc.errors import InputError
 from effcalc.network import Layer, Param, Shape, Tensor
 from effcalc.num import uniform
 
-Pair = tuple[int, int]
-
 
 class Builder:
     """Collects the layers of one network while its stages are laid down in order.

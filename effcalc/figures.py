@@ -106,7 +106,7 @@ def by_layer(layer: Layer) -> str:
 
 def by_block(layer: Layer) -> str:
     """Group by block; identical blocks share a row, `stage3.1-4`."""
-    return repeated_name(layer)[: len(repeated_name(layer)) - len(layer.name) + len(layer.block)]
+    return repeated_name(layer).removesuffix(layer.name[len(layer.block) :])
 
 
 def by_stage(layer: Layer) -> str:

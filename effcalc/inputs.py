@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from effcalc.errors import InputError, one_line
@@ -32,6 +32,24 @@ def parse_inputs(texts: Iterable[str]) -> list[InputSpec]:
             raise InputError(f"--input: {one_line(text)} has no name; unnamed inputs come first")
         specs.append(spec)
     return specs
+
+
+def by_name(specs: Iterable[InputSpec], names: Sequence[str], where: str) -> dict[str, InputSpec]:
+    """Return the inputs by the names that a model has for them, unnamed ones in its order.
+
+    Raises `InputError`, which begins with `where`, for one that the model does not have.
+    """
+    unnamed = iter(names)
+    found: dict[str, InputSpec] = {}
+    for spec in specs:
+        name = spec.name or next(unnamed, "")
+        if name not in names:
+            raise InputError(
+                f"{where}: has the inputs {', '.join(names) or 'none'}; --input "
+                f"{spec.name or 'x'.join(map(str, spec.shape))} is not for one of them"
+            )
+        found[name] = spec
+    return found
 
 
 def parse_input(text: str) -> InputSpec:

@@ -56,11 +56,6 @@ def maximum(a: Any, b: Any) -> Any:
     return np.maximum(a, b)
 
 
-def ceil_div(a: Any, b: Any) -> Any:
-    """Divide integers and round up."""
-    return -(-a // b)
-
-
 def round_channels(channels: Any, divisor: int, keep: float = 0.9) -> Any:
     """Round a width to the nearest multiple of `divisor`, at least one, losing at most 10%.
 

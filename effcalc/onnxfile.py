@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from effcalc.errors import InputError, NeedsError, one_line
-from effcalc.inputs import InputSpec
+from effcalc.inputs import InputSpec, by_name
 from effcalc.network import Layer, Network, Param, Shape, Tensor
 from effcalc.onnxops import Mapped, map_node
 from effcalc.units import dtype_bytes
@@ -67,17 +67,7 @@ def _fix_inputs(
     """Give every input of a graph a size."""
     weights = {t.name for t in graph.initializer}
     values = [v for v in graph.input if v.name not in weights]
-    names = [v.name for v in values]
-    given: dict[str, InputSpec] = {}
-    unnamed = iter(names)
-    for spec in specs:
-        name = spec.name or next(unnamed, "")
-        if name not in names:
-            raise InputError(
-                f"{where}: has the inputs {', '.join(names) or 'none'}; --input "
-                f"{spec.name or 'x'.join(map(str, spec.shape))} is not for one of them"
-            )
-        given[name] = spec
+    given = by_name(specs, [v.name for v in values], where)
     fixed: dict[str, tuple[Shape, str]] = {}
     for value in values:
         tensor = value.type.tensor_type

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from effcalc.errors import InputError, one_line
-from effcalc.inputs import InputSpec
+from effcalc.inputs import InputSpec, by_name
 from effcalc.torch.targets import Loaded
 
 _MAX_JSON = 1 << 28
@@ -189,15 +189,8 @@ class _Exported(nn.Module):
     def inputs(self, specs: list[InputSpec]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the inputs of the export, or those that `specs` give for them."""
         wanted = [name for name, _ in self._user if name]
-        unnamed = iter(wanted)
         values: dict[str, torch.Tensor] = {}
-        for spec in specs:
-            name = spec.name or next(unnamed, "")
-            if name not in wanted:
-                raise InputError(
-                    f"{self._where}: has the inputs {', '.join(wanted) or 'none'}; --input "
-                    f"{spec.name or 'x'.join(map(str, spec.shape))} is not for one of them"
-                )
+        for name, spec in by_name(specs, wanted, self._where).items():
             dtype = getattr(torch, spec.dtype)
             values[name] = torch.empty(spec.shape, dtype=dtype, device="meta")
         for name in wanted:

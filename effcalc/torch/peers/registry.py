@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
 
 from effcalc.errors import InputError, one_line, suggest
 from effcalc.torch.peers import tools
@@ -46,8 +45,3 @@ def select(names: str) -> tuple[Peer, ...]:
     if not chosen:
         raise InputError(f"--against: name a counter: {', '.join(PEERS)}, or all")
     return tuple(chosen.values())
-
-
-def find(names: Iterable[str]) -> tuple[Peer, ...]:
-    """Return counters by their exact names."""
-    return tuple(PEERS[name] for name in names)
