@@ -32,7 +32,7 @@ ROOMS = [
         "arch",
     ),
     *("archfile", "memory", "figures", "comm", "scaling", "solve", "published", "request"),
-    *("table", "grid", "formats", "saved", "views", "embed", "cli"),
+    *("table", "grid", "formats", "profiling", "saved", "views", "embed", "cli"),
 ]
 
 

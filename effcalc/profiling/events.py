@@ -32,6 +32,9 @@ STEP, LAYER, LOSS, BACKWARD, OPTIMIZER = (
 )
 """Names of the ranges that a profiled run opens; a module's is LAYER + "::" + its path."""
 
+_COMPILED = ("## Call", "Torch-Compiled Region", "TorchDynamo", "Pregraph", "AOTDispatcher")
+"""What torch.compile's own bookkeeping is named; the kernels that it makes stand inside."""
+
 _NODE = "autograd::engine::evaluate_function: "
 _ACCUMULATE = "AccumulateGrad"
 
@@ -265,6 +268,8 @@ def _place(
             owner = marks[max(bisect_right(numbers, event.sequence) - 1, 0)].owner
         # The engine's own bookkeeping around the node is time between operators.
         return _Place(event, owner, "backward", "")
+    if event.name.startswith(_COMPILED):
+        return _Place(event, owner, phase, "")
     if is_communication(event.name):
         owner = COMMUNICATION
     return _Place(event, owner, phase, event.name)

@@ -80,13 +80,13 @@ def combine(steps: Sequence[Step]) -> Profiled | None:
     kept = nearest[: (len(steps) + 1) // 2]
     n = len(kept) * 1e9
     parts: dict[Part, float] = {}
-    calls: dict[Part, float] = {}
+    calls: dict[Part, int] = {}
     samples: dict[Owner, list[float]] = {}
     for step in kept:
         for part, time in step.parts.items():
             parts[part] = parts.get(part, 0.0) + time / n
         for part, count in step.calls.items():
-            calls[part] = calls.get(part, 0.0) + count / len(kept)
+            calls[part] = calls.get(part, 0) + count
     for i, step in enumerate(steps):
         for part, time in step.parts.items():
             # An owner that a run does not have took no time in it.
@@ -96,7 +96,7 @@ def combine(steps: Sequence[Step]) -> Profiled | None:
         time=sum(step.time for step in kept) / n,
         host=sum(step.host for step in kept) / n,
         parts=parts,
-        calls=calls,
+        calls={part: count / len(kept) for part, count in calls.items()},
         samples={owner: tuple(times) for owner, times in samples.items()},
         runs=len(steps),
     )

@@ -214,6 +214,8 @@ def _layer_table(
     groups: dict[str, _Group] = {}
     for path, layers in _layers(m).items():
         group = groups.setdefault(name(Owner("layer", path)), _Group(""))
+        if not path and any(la.attrs.get("phase") for la in layers):
+            continue  # the trace gives the loss and the optimizer to the whole model, too
         costs = [(cost(la), la.count) for la in layers]
         group.cost = total([*costs, (group.cost, 1)] if group.cost is not None else costs)
         ops = {la.op for la in layers} | ({group.op} if group.op else set())
@@ -311,10 +313,11 @@ def _layer_total(groups: object, m: Measurement, profiled: Profiled) -> Row:
 
 def _kernel_table(profile: Profile, m: Measurement, profiled: Profiled) -> Table:
     name = _namer(profile, m, "layer", None)
+    compiled = profile.environment.get("compiled") != "no"
     groups: dict[tuple[str, str], _Group] = {}
     for part, time in profiled.parts.items():
-        layer = name(part.owner)
-        other = part.owner.kind != "layer" or layer.startswith("(")
+        layer = name(part.owner) if not compiled else profile.name
+        other = layer.startswith("(")
         kernel = part.kernel or (layer if other else "(between operators)")
         group = groups.setdefault((kernel, layer), _Group(kernel))
         group.time += time
@@ -334,7 +337,7 @@ def _kernel_table(profile: Profile, m: Measurement, profiled: Profiled) -> Table
     what = "kernel of the device" if m.device is not None else "operator"
     columns = (
         Column("kernel", "kernel", "text", what),
-        Column("layer", "layer", "text", "whose it is; identical blocks share a row"),
+        Column("layer", "layer", "text", "whose it is; identical blocks share a row", not compiled),
         Column("calls", "calls", "number", "in a run"),
         Column("time", "time", "seconds", "own time in a profiled run"),
         Column("share", "% time", "percent", "of the run"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -298,7 +298,11 @@ def _runner(
         device,
         settings.channels_last,
     )
-    run: Any = torch.compile(module) if settings.compile else module
+    run: Any = module
+    if settings.compile:
+        # Inductor's kernels on a CPU are recorded only where they are compiled to be.
+        options: dict[str, Any] = {"cpp.enable_kernel_profile": device.type == "cpu"}
+        run = torch.compile(module, options=options)
     return Runner(run, module, inputs, settings.mode, settings.dtype, device), module, inputs
 
 
@@ -317,7 +321,9 @@ def _traced(
             runner.after(outputs)
 
     with autocast(settings.dtype, device):
-        return trace(module, *inputs, grad=train, then=rest if train else None)
+        network = trace(module, *inputs, grad=train, then=rest if train else None)
+    uncounted = {k: n for k, n in network.uncounted.items() if not k.startswith("profiler::")}
+    return replace(network, uncounted=uncounted)
 
 
 def _memory(network: Network | None, runner: Runner, device: torch.device) -> Memory | None:
