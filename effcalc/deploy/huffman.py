@@ -66,7 +66,9 @@ def _package_merge(weights: Sequence[float], limit: int) -> list[int]:
     Pairs of the cheapest coins of each denomination become coins of the next; a symbol's length
     is the number of its coins among the cheapest 2(n − 1) of the last.
     """
-    leaves = sorted((weight, (leaf,)) for leaf, weight in enumerate(weights))
+    leaves: list[tuple[float, tuple[int, ...]]] = sorted(
+        (weight, (leaf,)) for leaf, weight in enumerate(weights)
+    )
     coins = leaves
     for _ in range(limit - 1):
         pairs = [(a[0] + b[0], a[1] + b[1]) for a, b in zip(coins[::2], coins[1::2], strict=False)]

@@ -93,7 +93,7 @@ class Piece(NamedTuple):
 
     name: str
     shape: Shape
-    count: int
+    times: int
 
     @property
     def numel(self) -> int:
@@ -115,7 +115,7 @@ def stored(tensors: Iterable[Piece], storage: Storage) -> Sizes:
     """Size of a network's tensors; where pruning keeps weights at random, the expected one."""
     total = Sizes()
     for tensor in tensors:
-        total = total.plus(stored_tensor(tensor.shape, storage), tensor.count)
+        total = total.plus(stored_tensor(tensor.shape, storage), tensor.times)
     return total
 
 
@@ -175,7 +175,7 @@ def int_storage(bits: int) -> Storage:
     return Storage("int", bits)
 
 
-def codebook(bits: int, option: str = "--bits") -> Storage:
+def codebook(bits: int | float, option: str = "--bits") -> Storage:
     """A codebook of 2^bits values; raises `InputError` for other than 1 to 8 bits."""
     return Storage("codebook", _in_bits(bits, option))
 
@@ -189,10 +189,41 @@ def pruned(storage: Storage, density: float, index_bits: int, option: str = "--d
     return replace(storage, density=density, index_bits=_in_bits(index_bits, "--index-bits"))
 
 
-def _in_bits(bits: int, option: str) -> int:
-    if not 1 <= bits <= MAX_BITS:
-        raise InputError(f"{option}: {one_line(bits, 20)} bits; write 1 to {MAX_BITS}")
-    return bits
+def standard(
+    bits: Iterable[int | float],
+    shares: Iterable[float] | None = None,
+    index_bits: int = INDEX_BITS,
+    huffman: bool = False,
+) -> list[Storage]:
+    """The storages that a network is sized in: dense ones, and for each share those pruned to it.
+
+    Raises `InputError`; Huffman codes are for pruned weights, of which the indices are known.
+    """
+    if huffman and shares is None:
+        raise InputError("--huffman is for pruned weights; give --density 0.33 too")
+    books = [codebook(b) for b in bits]
+    found = [Storage(), Storage("float", 16), int_storage(8), int_storage(4), *books]
+    for share in shares or ():
+        found += [pruned(storage, share, index_bits) for storage in (Storage(), *books)]
+        if huffman:
+            found += [replace(pruned(book, share, index_bits), huffman=True) for book in books]
+    return list(dict.fromkeys(found))
+
+
+def steps(compression: Storage) -> list[Storage]:
+    """Deep Compression step by step: as it is, pruned, with codebooks, and Huffman-coded."""
+    plain = replace(compression, huffman=False)
+    few = replace(Storage(), density=plain.density, index_bits=plain.index_bits)
+    coded = [replace(plain, huffman=True)] if plain.density < 1 else []
+    return list(dict.fromkeys([Storage(), few, plain, *coded]))
+
+
+def _in_bits(bits: int | float, option: str) -> int:
+    if not 1 <= bits <= MAX_BITS or bits != int(bits):
+        raise InputError(
+            f"{option}: {one_line(bits, 20)} bits are not a whole number from 1 to {MAX_BITS}"
+        )
+    return int(bits)
 
 
 _KEYS = ("density", "bits", "index_bits", "huffman")
