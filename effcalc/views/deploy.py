@@ -91,7 +91,7 @@ def _storage_notes(storages: Iterable[Storage]) -> list[str]:
         bits = " and ".join(dict.fromkeys(str(s.index_bits) for s in pruned))
         notes.append(f"pruned: weights at random positions, relative indices of {bits} bits")
     if any(s.huffman for s in storages):
-        notes.append("Huffman: of indices; values are left at their width, for their code needs the weights")
+        notes.append("Huffman: of indices; a code of the values needs the weights")
     return notes
 
 
