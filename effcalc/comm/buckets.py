@@ -8,6 +8,7 @@ in which gradients came, closed as they reach 1 MiB (the first) or 25 MiB.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from effcalc.comm.model import Model, size_of
@@ -48,7 +49,8 @@ def assigned(sizes: Sequence[tuple[str, int]], limits: Sequence[int]) -> list[li
     return closed + list(open_.values())
 
 
-def coalesced(tensors: Sequence[Param]) -> list[tuple[int, int]]:
+@lru_cache(maxsize=16)
+def coalesced(tensors: tuple[Param, ...]) -> tuple[tuple[int, int], ...]:
     """The broadcasts that send some tensors: (bytes, bytes of an element) for each.
 
     Tensors of one dtype go together, up to 250 MiB; broadcasts are in the order of their first
@@ -56,22 +58,24 @@ def coalesced(tensors: Sequence[Param]) -> list[tuple[int, int]]:
     """
     sizes = [(p.dtype, size_of([p])) for p in tensors]
     groups = sorted(assigned(sizes, [BROADCAST_BUCKET]), key=min)
-    return [(sum(sizes[i][1] for i in g), dtype_bytes(sizes[g[0]][0])) for g in groups]
+    return tuple((sum(sizes[i][1] for i in g), dtype_bytes(sizes[g[0]][0])) for g in groups)
 
 
-def rebuilt(model: Model) -> list[Bucket]:
+@lru_cache(maxsize=8)
+def rebuilt(model: Model) -> tuple[Bucket, ...]:
     """The buckets of every step but the first."""
     sizes = [(p.dtype, size_of([p])) for p, _ in model.ready]
     groups = assigned(sizes, [FIRST_BUCKET, BUCKET])
-    return [
+    return tuple(
         Bucket(tuple(model.ready[i][0] for i in g), max(model.ready[i][1] for i in g))
         for g in groups
-    ]
+    )
 
 
-def first(model: Model) -> list[Bucket]:
+@lru_cache(maxsize=8)
+def first(model: Model) -> tuple[Bucket, ...]:
     """The bucket of the first step: everything of a dtype, ready when the last gradient is."""
     groups: dict[str, list[Param]] = {}
     for p in model.params:
         groups.setdefault(p.dtype, []).append(p)
-    return [Bucket(tuple(group), 1.0) for group in groups.values()]
+    return tuple(Bucket(tuple(group), 1.0) for group in groups.values())

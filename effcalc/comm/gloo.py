@@ -68,6 +68,11 @@ def _round_up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
 
 
+def _equal(c: Collective, n: int) -> int:
+    """Bytes of one of n parts that torch wants alike: whole elements, the last one padded."""
+    return _round_up(-(-c.size // n), c.element)
+
+
 def rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
     """Payload and messages of one rank."""
     n = cluster.workers
@@ -79,17 +84,17 @@ def rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
             ring = Ring(c.size, n, c.element)
             return ring.half(rank).plus(_gathered(ring, rank, c.root))
         case "all_gather":
-            size, messages = (n - 1) * c.size // n, 2 * (n - 1) if c.size else 0
+            size, messages = (n - 1) * _equal(c, n), 2 * (n - 1) if c.size else 0
             return Traffic(size, size, messages, messages)
         case "broadcast":
             return tree.rank(c.size, n, rank, c.root)
         case "barrier":
             return Traffic(0, 0, tree.rounds(n), tree.rounds(n))
         case "all_to_all":
-            size = (n - 1) * c.size // n
+            size = (n - 1) * _equal(c, n)
             return Traffic(size, size, n - 1, n - 1)
         case "gather" | "scatter":
-            part = c.size // n
+            part = _equal(c, n)
             root = rank == c.root
             down = Traffic((n - 1) * part, 0, n - 1, 0) if root else Traffic(0, part, 0, 1)
             return down if c.op == "scatter" else down.backwards()
@@ -123,13 +128,13 @@ def cost(c: Collective, cluster: Cluster) -> Cost:
         case "all_gather" | "all_to_all":
             each = (2 if c.op == "all_gather" else 1) * (n - 1)
             each = each if c.size or c.op == "all_to_all" else 0
-            sent = (n - 1) * c.size
+            sent = n * (n - 1) * _equal(c, n)
             return Cost(sent, sent, n * each, (Leg(tier, each, sent / n),))
         case "broadcast":
             return tree.cost(c.size, n, tier)
         case "barrier":
             return Cost(0, 0, n * tree.rounds(n), (Leg(tier, tree.rounds(n), 0),))
         case "gather" | "scatter":
-            sent = (n - 1) * (c.size // n)
+            sent = (n - 1) * _equal(c, n)
             return Cost(sent, sent, n - 1, (Leg(tier, n - 1, sent),))
     return direct.cost(c, n, tier)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ class Unit(NamedTuple):
     share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # itself a key of what is computed once for it
 class Model:
     """A network as training sees it.
 
@@ -111,6 +112,7 @@ def _shares(macs: Sequence[int]) -> list[float]:
 UNITS = ("stage", "block", "all")
 
 
+@lru_cache(maxsize=8)
 def units(model: Model, per: str) -> tuple[Unit, ...]:
     """Group the layers into the modules that are sharded as one: by stage, by block, or all.
 

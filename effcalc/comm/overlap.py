@@ -68,6 +68,35 @@ def _waited(stalls: dict[float, float], at: float) -> float:
     return sum(late for where, late in stalls.items() if where < at)
 
 
+def seconds(plan: Plan, algorithm: Algorithm, cluster: Cluster) -> float:
+    """Time of a steady step's communication alone, were there no compute.
+
+    One collective after another; a pipeline's cuts work at the same time.
+    """
+    if plan.stages:
+        return _rounds(plan) * _between(plan, algorithm, cluster)
+    costs = (collective_cost(algorithm, c, cluster) for c in plan.steady.collectives)
+    return sum(map(cluster.seconds, costs))
+
+
+def _rounds(plan: Plan) -> int:
+    """Times that a pipeline hands on: once less than its m + p − 1 rounds."""
+    return plan.micro_batches + len(plan.stages) - 2
+
+
+def _between(plan: Plan, algorithm: Algorithm, cluster: Cluster) -> float:
+    """Seconds of the slowest cut's two messages: activations there, gradients back."""
+    cuts: dict[int, float] = {}
+    seen = set()
+    for c in plan.steady.collectives:
+        # Where micro-batches are uneven, the larger comes first.
+        if (c.root, c.peer) not in seen:
+            seen.add((c.root, c.peer))
+            once = cluster.seconds(collective_cost(algorithm, c._replace(repeats=1), cluster))
+            cuts[min(c.root, c.peer)] = cuts.get(min(c.root, c.peer), 0.0) + once
+    return max(cuts.values(), default=0.0)
+
+
 def _pipelined(plan: Plan, algorithm: Algorithm, cluster: Cluster, compute: float) -> Step:
     """m + p − 1 rounds as long as the slowest stage's, with a cut's two messages between them.
 
@@ -75,17 +104,8 @@ def _pipelined(plan: Plan, algorithm: Algorithm, cluster: Cluster, compute: floa
     """
     p, m = len(plan.stages), plan.micro_batches
     macs = [stage.macs for stage in plan.stages]
-    share = max(macs) / sum(macs) if sum(macs) else 1 / p
+    share = max(macs) / sum(macs) if any(macs) else 1 / p
     slowest = share * compute * p / m  # all workers' images pass every stage
-    cuts: dict[int, float] = {}
-    for c in plan.steady.collectives:
-        cost = collective_cost(algorithm, c._replace(repeats=1), cluster)
-        key = min(c.root, c.peer)
-        once = cluster.seconds(cost)
-        # The larger of uneven micro-batches comes first; both directions are on the path.
-        cuts.setdefault(2 * key + (c.root > c.peer), once)
-    between = max(
-        (cuts.get(2 * i, 0.0) + cuts.get(2 * i + 1, 0.0) for i in range(p - 1)), default=0.0
-    )
     rounds = m + p - 1
-    return Step(compute, rounds * slowest, (rounds - 1) * between, (p - 1) / rounds)
+    waits = _rounds(plan) * _between(plan, algorithm, cluster)
+    return Step(compute, rounds * slowest, waits, (p - 1) / rounds)

@@ -10,7 +10,7 @@ from functools import cached_property
 from effcalc.comm.collectives import ALGORITHMS, Algorithm, collective_cost, collective_rank
 from effcalc.comm.core import Cluster, Cost, Phase, Traffic
 from effcalc.comm.model import Model
-from effcalc.comm.overlap import Step, step
+from effcalc.comm.overlap import Step, seconds, step
 from effcalc.comm.strategies import Plan, Setup, Strategy, check
 from effcalc.errors import InputError, one_line
 from effcalc.hardwarefile import Device, Link
@@ -88,8 +88,10 @@ class Prediction:
 
     @property
     def seconds(self) -> float:
-        """Time of the steady step's collectives, one after another."""
-        return self.cluster.seconds(self.steady)
+        """Time of the steady step's communication alone."""
+        if self.cluster.workers == 1:
+            return 0.0
+        return seconds(self.plan, self.algorithm, self.cluster)
 
     @cached_property
     def step(self) -> Step | None:
@@ -123,14 +125,14 @@ def predictions(
             for setup, batch_seconds in zip(setups, compute, strict=True):
                 check(setup, strategy.name)
                 plan = strategy.plan(model, setup, n)
-                seconds = None if batch_seconds is None else batch_seconds * setup.accumulate
+                spent = None if batch_seconds is None else batch_seconds * setup.accumulate
                 for algorithm in algorithms:
                     if algorithm.name == "hierarchical" and n % group:
                         raise InputError(
                             f"--per-node: {n:,} workers are no whole number of nodes of {group:,}; "
                             "the hierarchical algorithm needs one"
                         )
-                    yield Prediction(model, strategy, setup, algorithm, cluster, plan, seconds)
+                    yield Prediction(model, strategy, setup, algorithm, cluster, plan, spent)
 
 
 def _workers(value: int | float) -> int:

@@ -6,8 +6,9 @@ are payload bytes. To add one: a function and a record in `STRATEGIES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from effcalc.comm import buckets
@@ -80,9 +81,16 @@ def ddp(model: Model, setup: Setup, n: int) -> Plan:
     buffers. Each step broadcasts the buffers again, before its first micro-batch. The second step
     agrees on the rebuilt buckets first.
     """
+    count = Collective("all_gather", 8 * n, "number of parameters", 8)
+    constructor, *steps = _ddp(model, setup)
+    return Plan((Phase("constructor", (count, *constructor.collectives)), *steps))
+
+
+@lru_cache(maxsize=8)
+def _ddp(model: Model, setup: Setup) -> tuple[Phase, ...]:
+    """What is the same for any number of workers."""
     shapes = 8 * sum(2 * len(p.shape) for p in model.params)  # sizes and strides, int64
     constructor = (
-        Collective("all_gather", 8 * n, "number of parameters", 8),
         Collective("broadcast", shapes, "shapes of parameters", 8),
         *_broadcasts((*model.params, *model.buffers), "parameters and buffers"),
     )
@@ -93,14 +101,11 @@ def ddp(model: Model, setup: Setup, n: int) -> Plan:
         Collective("broadcast", 4 * len(found), "sizes of buckets", 4),
     )
     steady = (*buffers, *_averaged(found, "all_reduce", setup))
-    first = (*buffers, *_averaged(buckets.first(model), "all_reduce", setup))
-    return Plan(
-        (
-            Phase("constructor", constructor),
-            Phase("first step", first),
-            Phase("second step", (*agree, *steady)),
-            Phase("steady step", steady),
-        )
+    return (
+        Phase("constructor", constructor),
+        Phase("first step", (*buffers, *_averaged(buckets.first(model), "all_reduce", setup))),
+        Phase("second step", (*agree, *steady)),
+        Phase("steady step", steady),
     )
 
 
@@ -112,7 +117,7 @@ def _broadcasts(tensors: tuple[Param, ...], what: str) -> list[Collective]:
     ]
 
 
-def _averaged(found: list[buckets.Bucket], op: str, setup: Setup) -> list[Collective]:
+def _averaged(found: Sequence[buckets.Bucket], op: str, setup: Setup) -> list[Collective]:
     """One collective for each bucket, ready when its last gradient is."""
     return [
         Collective(
