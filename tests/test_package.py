@@ -31,7 +31,7 @@ ROOMS = [
         "expr",
         "arch",
     ),
-    *("archfile", "memory", "figures", "comm", "scaling", "solve", "published", "request"),
+    *("archfile", "memory", "figures", "comm", "scaling", "solve", "published", "request", "sweep"),
     *("table", "grid", "formats", "saved", "views", "embed", "cli"),
 ]
 
