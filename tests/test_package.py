@@ -31,7 +31,18 @@ ROOMS = [
         "expr",
         "arch",
     ),
-    *("archfile", "memory", "figures", "comm", "scaling", "solve", "published", "request", "sweep"),
+    *(
+        "archfile",
+        "memory",
+        "figures",
+        "comm",
+        "scaling",
+        "solve",
+        "deploy",
+        "published",
+        "request",
+        "sweep",
+    ),
     *("table", "grid", "formats", "saved", "views", "embed", "cli"),
 ]
 
