@@ -32,6 +32,7 @@ class Format(NamedTuple):
     help: str
     suffixes: tuple[str, ...]  # of the file names that imply it
     render: Renderer
+    head: int | None = None  # lines before the first row, where every line after is a row
 
 
 FORMATS: dict[str, Format] = {}
@@ -39,12 +40,12 @@ FORMATS: dict[str, Format] = {}
 
 
 def renderer(
-    name: str, help: str, suffixes: tuple[str, ...] = ()
+    name: str, help: str, suffixes: tuple[str, ...] = (), head: int | None = None
 ) -> Callable[[Renderer], Renderer]:
     """Register a renderer as the format `name`, implied by files with one of `suffixes`."""
 
     def register(render: Renderer) -> Renderer:
-        FORMATS[name] = Format(name, help, suffixes, render)
+        FORMATS[name] = Format(name, help, suffixes, render, head)
         return render
 
     return register
@@ -296,7 +297,7 @@ def _html(text: str) -> str:
 # --- csv and json: for programs ----------------------------------------------------------------
 
 
-@renderer("csv", "exact values, one line a row; streams any number of rows", (".csv",))
+@renderer("csv", "exact values, one line a row; streams any number of rows", (".csv",), head=1)
 def render_csv(table: Table, look: Look) -> Iterator[str]:
     """Yield the keys, then each row: RFC 4180 quoting, lines ended by a newline alone.
 
@@ -333,7 +334,7 @@ def render_json(table: Table, look: Look) -> Iterator[str]:
     def item(key: str, value: object) -> str:
         return f"  {_json(key)}: {_json(value)}"
 
-    keys = [_json(column.key) for column in table.columns]
+    keys = [f"{_json(column.key)}: " for column in table.columns]
     head = {
         "schema": SCHEMA,
         "kind": table.kind,
@@ -352,13 +353,27 @@ def render_json(table: Table, look: Look) -> Iterator[str]:
     yield '\n  ],\n  "rows": ['
     between = "\n"
     for values in stream(table):
-        cells = (f"{key}: {_json(value)}" for key, value in zip(keys, values, strict=True))
-        yield f"{between}    {{{', '.join(cells)}}}"
+        yield f"{between}    {_json_row(keys, values)}"
         between = ",\n"
     yield "\n  ],\n" if between != "\n" else "],\n"
     if table.total is not None:
         yield f"{item('total', {c.key: table.total.get(c.key) for c in table.columns})},\n"
     yield f"{item('notes', list(table.notes))}\n}}\n"
+
+
+def _json_row(keys: list[str], values: list[Value]) -> str:
+    cells = (f"{key}{_json(value)}" for key, value in zip(keys, values, strict=True))
+    return f"{{{', '.join(cells)}}}"
+
+
+@renderer(
+    "jsonl", "exact values, one object a line; streams any number of rows", (".jsonl",), head=0
+)
+def render_jsonl(table: Table, look: Look) -> Iterator[str]:
+    """Yield JSON Lines: each row an object by the keys of the columns, and nothing else."""
+    keys = [f"{_json(column.key)}: " for column in table.columns]
+    for values in stream(table):
+        yield f"{_json_row(keys, values)}\n"
 
 
 def _json(value: object) -> str:

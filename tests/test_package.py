@@ -41,6 +41,7 @@ ROOMS = [
         "deploy",
         "published",
         "request",
+        "sweep",
     ),
     *("table", "grid", "formats", "profiling", "saved", "views", "embed", "cli"),
 ]

@@ -160,21 +160,32 @@ def _look(out: OutputOptions) -> Look:
     return Look(digits=out.digits, width=width, color=not plain)
 
 
-def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items, and count them on stderr where that is a terminal."""
+def progress(
+    items: Iterable[T],
+    what: str,
+    total: int | None = None,
+    *,
+    done: int = 0,
+    size: Callable[[T], int] = lambda item: 1,
+) -> Iterator[T]:
+    """Yield the items, and count them on stderr where that is a terminal.
+
+    `done` are those of an earlier run, and `size` says for how many an item counts.
+    """
     if sys.stderr is None or not sys.stderr.isatty():
         yield from items
         return
     of = "" if total is None else f" of {total:,}"
     told = time.monotonic()
     try:
-        for done, item in enumerate(items):
+        for item in items:
             now = time.monotonic()
             if now - told >= 0.1:
                 told = now
                 sys.stderr.write(f"\r\x1b[K{what}: {done:,}{of}")
                 sys.stderr.flush()
             yield item
+            done += size(item)
     finally:
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()

@@ -9,7 +9,7 @@ import typer
 
 from effcalc.errors import CheckFailed, InputError, RunError, one_line, suggest
 
-PURE = ("archs", "comm", "compare", "deploy", "papers", "scale")
+PURE = ("archs", "comm", "compare", "deploy", "papers", "scale", "sweep")
 """The commands that a document may hold: they read architecture files and write nothing."""
 
 _REFUSED = ("--output", "-o", "--format", "--help", "-h", "--debug", "--version")
