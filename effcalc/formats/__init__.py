@@ -9,9 +9,11 @@ programs exact values.
 from effcalc.formats import terminal, markdown, rst, latex, html, programs  # noqa: I001
 from effcalc.formats.core import FORMATS, Format, find_format, render
 from effcalc.formats.html import html_fragment
+from effcalc.formats.programs import SCHEMA
 
 __all__ = [
     "FORMATS",
+    "SCHEMA",
     "Format",
     "find_format",
     "html",
