@@ -21,7 +21,9 @@ _FENCE = re.compile(
 )
 _OUT_OF_QUOTE = re.compile(_START + r"(?![ \t]*>)")
 # A line that begins a block, at which a code span of the paragraph before it cannot end.
-_BLOCK = re.compile(_START + r"[ \t>]*(?:(?=[-*+|#\r\n]|[0-9]{1,9}[.)]|<!--)|\Z)")
+_BLOCK = re.compile(
+    _START + r"[ \t>]*(?:(?=(?:[-*+]|#{1,6}|[0-9]{1,9}[.)])(?:[ \t\r\n]|\Z)|[|\r\n]|<!--)|\Z)"
+)
 _LIST = re.compile(r"[ \t>]*(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+)*")
 _TICKS = re.compile(r"`+")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from effcalc.embed.syntax import Marker, Syntax, syntax_of
-from effcalc.embed.text import NEWLINE, Lines, Text, decode
+from effcalc.embed.text import NEWLINE, Lines, Text, decode, has_surrogates
 from effcalc.errors import EffcalcError, InputError, one_line
 
 MAX_REGIONS = 10_000
@@ -136,7 +136,9 @@ def _region(text: str, begin: Marker, end: Marker, lines: Lines) -> Region:
         if inline:
             line_break = NEWLINE.match(text, start)
             start = min(line_break.end() if line_break else start, stop)
-    return Region((begin.command or "").strip(), start, stop, begin.lead, inline, lines.number(begin.start))
+    return Region(
+        (begin.command or "").strip(), start, stop, begin.lead, inline, lines.number(begin.start)
+    )
 
 
 def find_edits(
@@ -192,7 +194,7 @@ def _indent(lead: str) -> str:
 
 def _written(new: str, document: Text, syntax: Syntax) -> str:
     """Return output as the document's encoding can hold it."""
-    if any("\ud800" <= c <= "\udfff" for c in new):
+    if has_surrogates(new):
         raise InputError("the command holds bytes that are no text")
     if document.is_unicode or new.isascii():
         return new
@@ -224,8 +226,8 @@ def diff_of(text: str, edits: Sequence[Edit], where: str) -> list[str]:
         local = [Edit(e.start - start, e.end - start, e.new) for e in group]
         old = text[start:end]
         a, b = (NEWLINE.sub("\n", t).splitlines() for t in (old, apply(old, local)))
-        for line in list(difflib.unified_diff(a, b, lineterm=""))[2:]:
-            out.append(_shifted(line, first - 1, shift) if line.startswith("@@") else line)
+        hunks = list(difflib.unified_diff(a, b, lineterm=""))[2:]
+        out += [_shifted(x, first - 1, shift) if x.startswith("@@ ") else x for x in hunks]
         shift += len(b) - len(a)
     return out
 

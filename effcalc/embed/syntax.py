@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from urllib.parse import quote
 
-from effcalc.embed.literal import Literal, html_literal, latex_literal, markdown_literal, rst_literal
+from effcalc.embed.literal import (
+    Literal,
+    html_literal,
+    latex_literal,
+    markdown_literal,
+    rst_literal,
+)
 from effcalc.errors import InputError
 from effcalc.formats import FORMATS
 

@@ -29,16 +29,12 @@ class Text(NamedTuple):
     text: str
     mark: bytes  # the byte order mark
     encoding: str
+    is_unicode: bool = True  # any character can be written: not where bytes are no UTF-8
 
     @property
     def errors(self) -> str:
         """What becomes of bytes that are none of the encoding's: they are kept as they are."""
         return "surrogateescape" if self.encoding == "utf-8" else "surrogatepass"
-
-    @property
-    def is_unicode(self) -> bool:
-        """Whether any character can be written: not in a document of another encoding."""
-        return self.encoding != "utf-8" or not any("\ud800" <= c <= "\udfff" for c in self.text)
 
     def encode(self, text: str) -> bytes:
         """Return the bytes of a document that reads `text`."""
@@ -62,7 +58,12 @@ def decode(data: bytes, name: str) -> Text:
         whole = False
     if not whole:
         raise InputError(f"{name}: is not the {encoding.upper()} that its first bytes announce")
-    return found
+    return found._replace(is_unicode=encoding != "utf-8" or not has_surrogates(found.text))
+
+
+def has_surrogates(text: str) -> bool:
+    """Whether a text holds halves of characters, as which bytes that are no UTF-8 come through."""
+    return not text.isascii() and re.search("[\ud800-\udfff]", text) is not None
 
 
 class Lines:
