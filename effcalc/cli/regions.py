@@ -41,7 +41,16 @@ SAFE = frozenset(
 
 PURE: dict[str, tuple[str, ...]] = {
     "archs": (),
+    "comm": (
+        *("--strategy", "--algorithm", "--accumulate", "--unit", "--no-reshard"),
+        *("--micro-batches", "--link", "--per-node", "--compute", "--device", "--mfu"),
+        "--precision",
+    ),
     "compare": (),
+    "deploy": (
+        *("--bits", "--density", "--index-bits", "--huffman", "--deep-compression", "--link"),
+        *("--clients", "--on-chip", "--fit-device", "--paper"),
+    ),
     "papers": (),
     "scale": ("--max-macs", "--max-params", "--max-weights", "--max-activations"),
     "show": (),

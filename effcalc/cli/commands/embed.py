@@ -47,9 +47,9 @@ def embed(
 
     Documents are Markdown, MyST, HTML, reStructuredText, LaTeX and notebooks. A region begins with
     a comment, `effcalc: COMMAND`, and ends with one, `effcalc end`; only what is between the two
-    changes. Commands are those that compute: archs, compare, papers, scale, show and value. They
-    read files beside the document, in the repository that the current folder is in, and no
-    document is written unless all are well.
+    changes. Commands are those that compute, such as scale, compare, value and show. They read
+    files beside the document, in the repository that the current folder is in, and no document is
+    written unless all are well.
 
     Examples:
     effcalc embed README.md docs
