@@ -149,6 +149,17 @@ Inputs = Annotated[
     ),
 ]
 
+Digits = Annotated[
+    int,
+    typer.Option(
+        "--digits",
+        metavar="N",
+        parser=_whole("--digits", 1, MAX_DIGITS),
+        help="Significant digits.",
+    ),
+    Default(DEFAULT_DIGITS),
+]
+
 
 # --- groups ------------------------------------------------------------------------------------
 
@@ -361,6 +372,14 @@ class OutputOptions:
     caption: Annotated[
         str | None, typer.Option("--caption", metavar="TEXT", help="A title of your own.")
     ] = None
+    no_notes: Annotated[
+        bool,
+        typer.Option(
+            "--no-notes",
+            help="Leave out the notes and what the words mean, where a document says so once.",
+            show_default=False,
+        ),
+    ] = False
     command: str = ""  # the command line, which app.py fills in; not an option
 
     def __post_init__(self) -> None:
