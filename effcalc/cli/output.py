@@ -70,52 +70,52 @@ def write_text(pieces: Iterable[str], output: str | None = None, *, document: bo
         sys.stdout.write(piece)
 
 
-def check_output(path: str) -> os.stat_result | None:
+def check_output(path: str, option: str = "--output") -> os.stat_result | None:
     """Refuse a path that cannot be written, and return what is there now."""
     name = repr(one_line(path))
     if not os.path.basename(path) or "\0" in path:
-        raise InputError(f"--output: {name} is not the name of a file")
+        raise InputError(f"{option}: {name} is not the name of a file")
     try:
         was = os.stat(path)
     except FileNotFoundError:
         was = None
     except OSError as error:
-        raise _cannot(path, error) from error
+        raise _cannot(path, error, option) from error
     if was is not None and stat.S_ISDIR(was.st_mode):
-        raise InputError(f"--output: {name} is a folder; name a file in it")
+        raise InputError(f"{option}: {name} is a folder; name a file in it")
     folder = os.path.dirname(os.path.realpath(path))
     if was is None and not os.path.isdir(folder):
-        raise InputError(f"--output: there is no folder {one_line(folder)!r} for {name}")
+        raise InputError(f"{option}: there is no folder {one_line(folder)!r} for {name}")
     if not os.access(path if was is not None else folder, os.W_OK):
-        raise InputError(f"--output: {name} may not be written; check its permissions")
+        raise InputError(f"{option}: {name} may not be written; check its permissions")
     return was
 
 
 @contextmanager
-def open_output(path: str, *, binary: bool = False) -> Iterator[IO[Any]]:
+def open_output(path: str, option: str = "--output", *, binary: bool = False) -> Iterator[IO[Any]]:
     """Open a file for writing that takes its place, whole, when the block ends well.
 
     A symlink keeps pointing where it does, and a file keeps its permissions. A device or a pipe
     is written as it comes.
     """
-    was = check_output(path)
+    was = check_output(path, option)
     live = os.path.abspath(path).startswith(("/dev/", "/proc/"))
     if was is not None and (live or not stat.S_ISREG(was.st_mode)):
-        with _open(path, path, binary=binary) as file:
+        with _open(path, path, option, binary=binary) as file:
             yield file
         return
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".effcalc-{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
-        with _open(temporary, path, exclusive=True, binary=binary) as file:
+        with _open(temporary, path, option, exclusive=True, binary=binary) as file:
             yield file
             if was is not None:
                 _keep_rights(temporary, was)
         try:
             os.replace(temporary, target)
         except OSError as error:
-            raise _cannot(path, error) from error
+            raise _cannot(path, error, option) from error
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
@@ -124,7 +124,7 @@ def open_output(path: str, *, binary: bool = False) -> Iterator[IO[Any]]:
 
 @contextmanager
 def _open(
-    path: str, named: str, *, exclusive: bool = False, binary: bool = False
+    path: str, named: str, option: str, *, exclusive: bool = False, binary: bool = False
 ) -> Iterator[IO[Any]]:
     """Open a file; an OSError is told in terms of the file that the user named."""
     try:
@@ -132,7 +132,7 @@ def _open(
         text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
         file = open(path, mode, **({} if binary else text))  # type: ignore[call-overload] # noqa: SIM115
     except OSError as error:
-        raise _cannot(named, error) from error
+        raise _cannot(named, error, option) from error
     try:
         with file:
             yield file
@@ -148,8 +148,8 @@ def _keep_rights(path: str, was: os.stat_result) -> None:
     os.chmod(path, stat.S_IMODE(was.st_mode))
 
 
-def _cannot(path: str, error: OSError) -> InputError:
-    return InputError(f"--output: cannot write {one_line(path)!r}: {error.strerror}")
+def _cannot(path: str, error: OSError, option: str) -> InputError:
+    return InputError(f"{option}: cannot write {one_line(path)!r}: {error.strerror}")
 
 
 def _look(out: OutputOptions) -> Look:
