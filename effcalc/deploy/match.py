@@ -45,8 +45,8 @@ def matched(shapes: Mapping[str, Shape], network: Network, path: str) -> str:
         example = next((name for name in shapes if shapes[name] == odd), None)
         named = f", such as {one_line(repr(example), 80)}" if example else ""
         raise InputError(
-            f"{where}: has {mine[odd]} tensors of shape {_x(odd)}{named}, and {network.name} has "
-            f"{theirs[odd]}; give the network and scaling of the weights"
+            f"{where}: of shape {_x(odd)} it has {mine[odd] or 'no'} tensors{named}, and "
+            f"{network.name} {theirs[odd] or 'none'}; give the network and scaling of the weights"
         )
     return "shapes"
 

@@ -235,7 +235,8 @@ def _compressed(at: Scaled, weights: str, compression: Storage, write: str | Non
         check_output(write, "--write")
     file = safetensors.read(weights)
     how = matched({name: e.shape for name, e in file.entries.items()}, at.network, weights)
-    shipped = compress(file, compression, lambda names: progress(names, "tensors", len(names)))
+    count = len(file.entries)
+    shipped = compress(file, compression, lambda names: progress(names, "tensors", count))
     if write is not None:
         with open_output(write, "--write", binary=True) as out:
             out.write(shipped.data)
