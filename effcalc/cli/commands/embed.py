@@ -12,7 +12,10 @@ from effcalc.errors import CheckFailed, InputError, RunError, one_line, suggest
 PURE = ("archs", "comm", "compare", "deploy", "papers", "scale")
 """The commands that a document may hold: they read architecture files and write nothing."""
 
-_REFUSED = ("--output", "-o", "--format", "--help", "-h", "--debug", "--version")
+_REFUSED = (
+    *("--output", "-o", "--format", "--help", "-h", "--debug", "--version"),
+    *("--weights", "--write", "--read", "--restore"),  # of deploy: these read and write any file
+)
 
 Paths = Annotated[
     list[str],
