@@ -154,7 +154,7 @@ Digits = Annotated[
     typer.Option(
         "--digits",
         metavar="N",
-        parser=_whole("--digits", 1, MAX_DIGITS),
+        parser=whole("--digits", 1, MAX_DIGITS),
         help="Significant digits.",
     ),
     Default(DEFAULT_DIGITS),
