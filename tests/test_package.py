@@ -31,7 +31,7 @@ ROOMS = [
         "arch",
     ),
     *("archfile", "memory", "figures", "comm", "scaling", "solve", "published", "request"),
-    *("table", "grid", "formats", "views", "embed", "cli"),
+    *("table", "grid", "formats", "views", "plots", "embed", "cli"),
 ]
 
 
