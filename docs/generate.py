@@ -56,6 +56,8 @@ accuracy.
 `MACs ×` is the cost over the unscaled network's, and `points` the accuracy gained over it. The
 last column divides the two so that scalings of unequal cost can be compared: percentage points
 for each doubling of MACs. In each table the compound row has the most.
+
+![Accuracy gained by depth, width, resolution and all three, against MACs](img/observations.svg)
 """
 
 

@@ -11,6 +11,7 @@ from effcalc.errors import InputError
 from effcalc.plots.style import Theme
 from effcalc.table import Table, take
 from effcalc.units import Unit, Value, format_value
+from effcalc.units.writing import SI
 
 if TYPE_CHECKING:
     import altair as alt
@@ -85,9 +86,6 @@ class Scale(NamedTuple):
     labels: str
 
 
-_SI = ("", "k", "M", "G", "T", "P", "E", "Z", "Y", "R", "Q")
-
-
 def axis(what: str, unit: Unit, values: Iterable[Value], noun: str = "") -> Scale:
     """Choose an axis's one unit by its largest value: "GMACs per image", "weights, MB".
 
@@ -98,14 +96,14 @@ def axis(what: str, unit: Unit, values: Iterable[Value], noun: str = "") -> Scal
     largest = max(numbers, default=0)
     step = 0
     if unit in ("count", "bytes"):
-        while largest >= 1000 ** (step + 1) and step < len(_SI) - 1:
+        while largest >= 1000 ** (step + 1) and step < len(SI) - 1:
             step += 1
     labels = f"format(datum.value / 1e{3 * step}, '~g')" if step else "format(datum.value, '~g')"
     if unit == "bytes":
-        return Scale(f"{what}, {_SI[step]}B", labels)
+        return Scale(f"{what}, {SI[step]}B", labels)
     if unit == "count":
         spaced = "" if noun in ("MACs", "FLOPs") else " "
-        return Scale(" ".join(f"{_SI[step]}{spaced if step else ''}{noun} {what}".split()), labels)
+        return Scale(" ".join(f"{SI[step]}{spaced if step else ''}{noun} {what}".split()), labels)
     words = {"seconds": "s", "percent": "%", "change": "%", "pixels": "px"}
     return Scale(f"{what}, {words[unit]}" if unit in words else what, labels)
 
