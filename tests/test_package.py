@@ -31,7 +31,17 @@ ROOMS = [
         "expr",
         "arch",
     ),
-    *("archfile", "memory", "figures", "comm", "scaling", "solve", "published", "request"),
+    *(
+        "archfile",
+        "memory",
+        "figures",
+        "comm",
+        "scaling",
+        "solve",
+        "deploy",
+        "published",
+        "request",
+    ),
     *("table", "grid", "formats", "saved", "views", "plots", "embed", "cli"),
 ]
 
