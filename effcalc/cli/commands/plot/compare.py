@@ -43,7 +43,7 @@ def compare(plot: PlotOptions, networks: Names = None, figure: Figure = "macs") 
     Examples:
     effcalc plot compare --output compare.svg
     effcalc plot compare --figure params --theme dark --output params.png
-    effcalc plot compare alexnet squeezenet-1.0 efficientnet-b0 --output small.html
+    effcalc plot compare alexnet squeezenet-1.0 --output small.html
     """
     from effcalc.cli.output import write_plot
     from effcalc.plots import compare as kind
