@@ -25,7 +25,7 @@ def observations(plot: PlotOptions, networks: Names = None) -> None:
 
     Examples:
     effcalc plot observations --output observations.svg
-    effcalc plot observations efficientnet-b0 resnet-50 --theme dark --output two.png
+    effcalc plot observations efficientnet-b0 resnet-50 --output two.png
     """
     from effcalc.archfile import load
     from effcalc.cli.output import write_plot
