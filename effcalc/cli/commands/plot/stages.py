@@ -21,7 +21,7 @@ def stages(
     Examples:
     effcalc plot stages --output stages.svg
     effcalc plot stages squeezenet-1.0 --per block --output blocks.svg
-    effcalc plot stages resnet-50 --image-size 320 --per op --theme dark --output ops.png
+    effcalc plot stages resnet-50 --per op --theme dark --output ops.png
     """
     from effcalc.cli.networks import one_network, title
     from effcalc.cli.output import write_plot
