@@ -39,7 +39,7 @@ def scaling(
 
     Examples:
     effcalc plot scaling --output scaling.svg
-    effcalc plot scaling resnet-50 --width 0.5:2:0.1 --figure params -o width.png
+    effcalc plot scaling resnet-50 --width 0.5:2:0.1 --figure params -o w.png
     effcalc plot scaling --phi 0:3:0.05 --theme dark --output scaling.html
     """
     from dataclasses import replace
