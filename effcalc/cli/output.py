@@ -19,7 +19,8 @@ from effcalc.grid import Look
 from effcalc.table import Table, select, sorted_by, take
 
 if TYPE_CHECKING:
-    from effcalc.cli.options import OutputOptions
+    from effcalc.cli.options import OutputOptions, PlotOptions
+    from effcalc.plots.style import Plot
 
 T = TypeVar("T")
 
@@ -28,12 +29,18 @@ CAPTURE_ROWS = 1000
 
 
 class Picture(NamedTuple):
-    """A picture for a file: what it shows, the hash of its data, and how to draw its bytes."""
+    """A plot for a file, not yet drawn."""
 
+    plot: Plot
     path: str
-    shows: str  # in one line
-    hash: str  # kept inside the file, by which a stale one is told
-    draw: Callable[[], bytes]
+    theme: str
+    width: int
+
+    def draw(self) -> bytes:
+        """Draw it, in the format that its path implies; the hash of its data is inside."""
+        from effcalc.plots.style import check_suffix, render
+
+        return render(self.plot, check_suffix(self.path), self.theme, self.width)
 
 
 Captured: TypeAlias = "tuple[Table, Look] | str | Picture"
@@ -80,14 +87,21 @@ def write_figure(text: str) -> None:
         write_text([f"{text}\n"])
 
 
-def write_picture(picture: Picture) -> None:
-    """Draw a picture into its file."""
+def write_plot(plot: Plot, out: PlotOptions) -> None:
+    """Draw a plot as the user asked for: theme, size, title, file."""
+    from effcalc.plots.style import DEFAULT_WIDTH, import_engine
+
+    if out.caption is not None:
+        plot = replace(plot, title=out.caption)
+    picture = Picture(plot, out.output or "", out.theme, out.size or DEFAULT_WIDTH)
     results = _CAPTURED.get()
     if results is not None:
         results.append(picture)
         return
+    import_engine()
+    drawn = picture.draw()
     with open_output(picture.path, binary=True) as file:
-        file.write(picture.draw())
+        file.write(drawn)
 
 
 def write_text(pieces: Iterable[str], output: str | None = None, *, document: bool = False) -> None:

@@ -149,6 +149,6 @@ def _output(result: Captured, syntax: Syntax) -> Output:
     if isinstance(result, str):
         return Output(format.escape(result), inline=True)
     if isinstance(result, Picture):
-        return Output(syntax.image(result.path, result.shows), inline=True)
+        return Output(syntax.image(result.path, result.plot.title), inline=True)
     table, look = result
     return Output("".join(format.fragment(table, look)))
