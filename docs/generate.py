@@ -6,6 +6,8 @@ import sys
 from math import log2
 from pathlib import Path
 
+import counters_page
+
 from effcalc.archfile import load
 from effcalc.published import at_scaling, claims
 from effcalc.request import network_at
@@ -157,7 +159,11 @@ def _body(table: Table) -> str:
     return "\n".join(line for line in lines if line.startswith("|")) + "\n"
 
 
-PAGES = {"papers.md": papers, "observations.md": observations}
+PAGES = {
+    "papers.md": papers,
+    "observations.md": observations,
+    "counters.md": counters_page.page,
+}
 
 
 def main(arguments: list[str]) -> int:
