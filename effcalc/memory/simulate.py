@@ -216,20 +216,24 @@ class _Run:
                         if waiting and self.nodes[i].keeps and self._asked(i):
                             waiting = False
                             self._again(region)
-                        self._node(i)
+                        self._node(i, region.again)
             for memory in region.entry.values():
                 self.tape.release(memory)
 
     def _asked(self, i: int) -> bool:
         return any(t.id in self.grads for t in self.layers[i].outputs)
 
-    def _node(self, i: int) -> None:
-        """Run the backward of one layer."""
+    def _node(self, i: int, again: bool) -> None:
+        """Run the backward of one layer.
+
+        What is computed `again` belongs to the operators of the node, and is gone when the engine
+        sums a gradient to its operand's shape; what was kept goes after that.
+        """
         tape, layer, node = self.tape, self.layers[i], self.nodes[i]
         given = [self.grads.pop(t.id) for t in layer.outputs if t.id in self.grads]
         made: list[tuple[Tensor, Memory]] = []
         if given and node.needed:
-            made = self._gradients(layer, i, given)
+            made = self._gradients(layer, i, given, again)
         for memory in given:
             tape.drop(memory)
         for memory in self.kept.pop(i, ()):
@@ -237,7 +241,9 @@ class _Run:
         for t, memory in made:
             self._deliver(layer, t, memory)
 
-    def _gradients(self, layer: Layer, i: int, given: list[Memory]) -> list[tuple[Tensor, Memory]]:
+    def _gradients(
+        self, layer: Layer, i: int, given: list[Memory], again: bool
+    ) -> list[tuple[Tensor, Memory]]:
         """Make the gradients of a layer's operands."""
         tape, node = self.tape, self.nodes[i]
         result = layer.outputs[0]
@@ -253,6 +259,8 @@ class _Run:
         if node.saved.apart:
             for p in reversed(new):  # by name: "other" before "self"
                 self._apart(layer, p, p == new[-1], made, node.saved.scratch)
+            for memory in self.kept.pop(i, ()) if again else ():
+                tape.release(memory)
             for p in new:
                 if layer.operands[p].numel != result.numel:
                     full, made[p] = made[p], tape.new(tensor_bytes(layer.operands[p]))
@@ -319,8 +327,13 @@ class _Run:
             tape.moment("", step.optimizer, "optimizer")
             tape.drop(memory)
             return
+        before = 0  # the parameter before: torch's loop still has a name for its denominator
         for layer in self.layers:
-            sizes = [scratch(p, step) for p in layer.params if p.trainable]
+            sizes = []
+            for p in layer.params:
+                if p.trainable:
+                    sizes.append(before + scratch(p, step))
+                    before = scratch(p, step) // 2
             if sizes:
                 memory = tape.new(self._shard(max(sizes), 1))
                 tape.moment(layer.name, step.optimizer, "optimizer")
