@@ -82,6 +82,8 @@ def read(path: Path, where: str) -> dict[str, Any]:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise InputError(f"{where}: is a folder; give a .toml file")
+        if not stat.S_ISREG(mode):  # a pipe would be waited for without end
+            raise InputError(f"{where}: is not a regular file; give a .toml file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:

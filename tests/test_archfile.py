@@ -249,3 +249,10 @@ def test_each_built_in_file_loads(name: str) -> None:
 def test_each_released_name_is_its_variant() -> None:
     for name, entry in index().items():
         assert (load(name)[1] is not None) == bool(entry.variant)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    path = tmp_path / "net.toml"
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="not a regular file"):
+        load(str(path))

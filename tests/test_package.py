@@ -27,11 +27,12 @@ ROOMS = [
         "build",
         "blocks",
         "tomlfile",
+        "hardwarefile",
         "expr",
         "arch",
     ),
     *("archfile", "memory", "figures", "comm", "scaling", "solve", "published", "request"),
-    *("table", "grid", "formats", "views", "embed", "cli"),
+    *("table", "grid", "formats", "saved", "views", "embed", "cli"),
 ]
 
 

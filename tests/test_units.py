@@ -27,11 +27,13 @@ from effcalc.units import (
     format_seconds,
     format_value,
     int_text,
+    parse_bandwidth,
     parse_bytes,
     parse_count,
     parse_dtype,
     parse_image_size,
     parse_number,
+    parse_seconds,
     parse_values,
 )
 
@@ -257,3 +259,40 @@ def test_ints_of_any_size_are_written_exactly(small: int, power: int) -> None:
     value = small * 10**power + small
     assert Decimal(int_text(value)) == Decimal(value)
     assert int_text(value, ",").replace(",", "") == int_text(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_per_second"),
+    [
+        ("100Gbps", 12.5e9),  # 100e9 bits / 8
+        ("100 Gb/s", 12.5e9),
+        ("10Mbit/s", 1.25e6),
+        ("25GB/s", 25e9),
+        ("1kbps", 125.0),
+        ("0.5TB/s", 0.5e12),
+    ],
+)
+def test_a_small_b_is_bits_and_a_large_one_bytes(text, bytes_per_second):
+    assert parse_bandwidth(text) == bytes_per_second
+
+
+@pytest.mark.parametrize("text", ["", "100", "100G", "100GHz", "0Gbps", "-1Gbps", "100gbPs"])
+def test_what_is_no_bandwidth_is_refused(text):
+    with pytest.raises(InputError, match="100Gbps"):
+        parse_bandwidth(text)
+
+
+def test_times_are_read_in_seconds():
+    texts = ("120ms", "5us", "5µs", "1.5s", "2", "0", "7 ns")
+    assert [*map(parse_seconds, texts)] == [0.12, 5e-6, 5e-6, 1.5, 2.0, 0.0, 7e-9]
+
+
+@pytest.mark.parametrize("text", ["", "-1s", "5m", "5 hours", "1e999s"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(InputError):
+        parse_seconds(text)
+
+
+def test_rates_are_written_with_decimal_suffixes():
+    assert format_value(12.5e9, "bytes_per_second") == "12.50 GB/s"
+    assert format_value(101.26e9, "flops_per_second") == "101.3 GFLOP/s"

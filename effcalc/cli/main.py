@@ -1,22 +1,26 @@
 """The program `effcalc`: run a command line, and turn whatever happens into an exit code.
 
 0 fine, 1 a check did not hold, 2 bad usage or input, 3 something needed is missing, 4 the user's
-model, a child or memory failed, 70 a bug of effcalc's, 130 interrupted. Results go to stdout and
-everything else to stderr; an error is one line, and a trace shows with `--debug` alone.
+model, a child or memory failed, 70 a bug of effcalc's, 130 interrupted, 143 ended by SIGTERM.
+Results go to stdout and everything else to stderr; an error is one line, and a trace shows with
+`--debug` alone.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from effcalc.errors import EffcalcError, one_line, suggest
 
 FAILED_TO_RUN = 4
 BUG = 70
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,11 +54,18 @@ def _run(args: list[str]) -> int:
         from effcalc.cli.completion import complete
 
         return complete()
+    with suppress(ValueError):  # not in the main thread, as in a program that calls `main`
+        signal.signal(signal.SIGTERM, _end)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows "?"
     from effcalc.cli.app import run
 
     return run(args)
+
+
+def _end(signum: int, frame: object) -> None:
+    """End by SIGTERM as by an error, so that no half-written file is left behind."""
+    sys.exit(TERMINATED)
 
 
 def _explain(error: Exception) -> tuple[int, str]:

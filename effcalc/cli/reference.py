@@ -42,6 +42,7 @@ _EXITS = """\
 | 4 | a model or a child process failed, memory ran out, or a write failed |
 | 70 | a bug in effcalc; `--debug` shows the trace |
 | 130 | interrupted |
+| 143 | ended by SIGTERM |
 """
 
 
