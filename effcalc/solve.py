@@ -73,7 +73,7 @@ def solve(
     fits = []
     for kind, (at, base, unit) in grids.items():
         state = partial(_state, arch, at, base, budget, head)
-        found, unlimited = _largest(state, base, lowest=None if kind.startswith("compound") else 1)
+        found, unlimited = largest(state, base, lowest=None if kind.startswith("compound") else 1)
         if unlimited:
             fits.append(Fit(kind, None, None, True))
         elif found is None:
@@ -103,7 +103,7 @@ def _state(
     return int(any(getattr(result, key) > limit for key, limit in budget.items()))
 
 
-def _largest(state: Callable[[int], int], base: int, lowest: int | None) -> tuple[int | None, bool]:
+def largest(state: Callable[[int], int], base: int, lowest: int | None) -> tuple[int | None, bool]:
     """Return the largest grid point that fits, and whether the budget never ends."""
     here = state(base)
     if here < 0:

@@ -29,13 +29,14 @@ def target_network(
     batch: int = 1,
     backward: bool = False,
     real: bool = False,
+    train: bool = False,
 ) -> Network:
     """Return the network of a target, counted if it is a torch module.
 
     `settings` are `name=value` arguments of a factory, `inputs` texts such as `1x3x224x224`,
     `batch` is that of an input that the target itself knows. With `backward` the backward pass
-    is in it too, and with `real` the module runs with real weights and inputs. Raises
-    `InputError`, `NeedsError` or `RunError` of one line.
+    is in it too, and with `real` the module runs with real weights and inputs; with `train` it
+    runs in training mode. Raises `InputError`, `NeedsError` or `RunError` of one line.
     """
     where = one_line(target)
     file, colon, _ = target.partition(":")
@@ -61,7 +62,13 @@ def target_network(
     else:
         return _described(target, settings, inputs, batch, backward, real)
     network = count_owned(
-        loaded.module, loaded.args, loaded.kwargs, backward=backward, real=real, name=where
+        loaded.module,
+        loaded.args,
+        loaded.kwargs,
+        backward=backward,
+        real=real,
+        train=True if train else None,
+        name=where,
     )
     return replace(network, name=where)
 

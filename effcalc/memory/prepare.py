@@ -82,7 +82,10 @@ def _renewed(network: Network, device: str) -> Network:
 
 def _numbers(network: Network) -> itertools.count[int]:
     """Numbers that no tensor or storage of a network has."""
-    tensors = (*network.inputs, *(t for la in network.layers for t in la.outputs))
+    tensors = (
+        *network.inputs,
+        *(t for la in network.layers for t in (*la.operands, *la.outputs)),
+    )
     return itertools.count(max((max(t.id, t.storage) for t in tensors), default=0) + 1)
 
 
@@ -211,9 +214,8 @@ def _lifetimes(network: Network, train: bool) -> Mapping[int, int]:
     """
     layers = network.layers
     end = len(layers)
-    last: dict[int, int] = {}
-    if network.deaths:
-        last = _moved(network)
+    observed = _moved(network) if network.deaths else {}
+    last = dict(observed)
     ends: dict[str, int] = {}
     for i, la in enumerate(layers):
         parts = la.name.split(".")
@@ -222,7 +224,7 @@ def _lifetimes(network: Network, train: bool) -> Mapping[int, int]:
     makers: dict[int, str] = {}
     for i, la in enumerate(layers):
         for t in la.operands:
-            if t.storage < 0 or (network.deaths and t.storage in last):
+            if t.storage < 0 or t.storage in observed:
                 continue
             held = i
             if train and not network.deaths:
@@ -230,7 +232,7 @@ def _lifetimes(network: Network, train: bool) -> Mapping[int, int]:
             last[t.storage] = max(last.get(t.storage, 0), held)
         for t in la.outputs:
             makers[t.id] = la.name
-            if not (network.deaths and t.storage in last):
+            if t.storage not in observed:
                 last[t.storage] = max(last.get(t.storage, 0), i)
     for la in layers:
         if la.attrs.get("cached"):

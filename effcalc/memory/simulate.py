@@ -8,6 +8,8 @@ nothing else holds the memory; a parameter's first gradient is taken over as it 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -22,14 +24,18 @@ from effcalc.network import Layer, Network, Tensor
 from effcalc.units import dtype_bytes
 
 
-def moments(network: Network, step: Step) -> list[Moment]:
-    """Return what is alive at the end of every operator of a step, in order.
+def run(network: Network, step: Step) -> tuple[list[Moment], list[tuple[Layer, int]]]:
+    """Return what is alive at the end of every operator of a step, and what each layer keeps.
 
-    Of repeated blocks the first, the second, the last but one and the last are in it.
+    Of repeated blocks the first, the second, the last but one and the last are in the moments.
+    What layers keep for the backward pass is in bytes for all repeats of each, memory that several
+    keep counted for the first.
     """
-    run = _Run(prepared(network, step), step)
-    run.whole()
-    return run.tape.moments
+    going = _Run(prepared(network, step), step)
+    going.whole()
+    return going.tape.moments, [
+        (la, going.charged[i] * la.count) for i, la in enumerate(going.layers)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,11 @@ class _Region:
         return [i for _, places in self.segments for i in places]
 
 
+def _unit(layer: Layer) -> str:
+    """What is gathered and sharded at once: a block; of a traced network two parts of the name."""
+    return layer.block or ".".join(layer.name.split(".")[:2])
+
+
 class _Run:
     """A step in progress: the memory behind each storage, each kept tensor, each gradient."""
 
@@ -65,6 +76,7 @@ class _Run:
         for storage, index in network.deaths.items():
             self.deaths.setdefault(index, []).append(storage)
         self.nodes = nodes(network, step.device) if step.train else []
+        self.charged = [0] * len(self.layers)
         self.values: dict[int, Memory] = {}
         self.kept: dict[int, list[Memory]] = {}
         self.grads: dict[int, Memory] = {}
@@ -114,7 +126,7 @@ class _Run:
         per = attrgetter(self.step.checkpoint) if again else lambda layer: ""
         found = []
         for name, run in groupby(range(len(self.layers)), lambda i: per(self.layers[i])):
-            blocks = groupby(run, lambda i: (self.layers[i].block, self.layers[i].count))
+            blocks = groupby(run, lambda i: (_unit(self.layers[i]), self.layers[i].count))
             segments = tuple((key[1], tuple(places)) for key, places in blocks)
             found.append(_Region(segments, bool(name)))
         return found
@@ -128,10 +140,14 @@ class _Run:
         for count, places in region.segments:
             with self.tape.repeated(count):
                 for storage in read:
-                    region.entry[storage] = self.tape.keep(self.values[storage])
+                    memory = self.values[storage]
+                    if memory.category == "temporary":
+                        self.charged[places[0]] += memory.size
+                    region.entry[storage] = self.tape.keep(memory)
                 read = []
-                for i in places:
-                    self._call(i, keep, "forward")
+                with self._gathered(places):
+                    for i in places:
+                        self._call(i, keep, "forward")
 
     def _read(self, region: _Region) -> list[int]:
         """Storages that a region reads and does not make."""
@@ -151,11 +167,11 @@ class _Run:
         outer, self.values = self.values, dict(region.entry)
         for count, places in region.segments:
             with self.tape.repeated(count if region.repeats == 1 else 1):
-                for i in places:
+                for i in places:  # in `_backward`, which has gathered the weights
                     if i < stop or (i == stop and self.nodes[i].saved.outputs):
                         self._call(i, True, "recompute")
                     elif i == stop:
-                        self._keep(i, self._copied(i, "recompute"), [])
+                        self._keep(i, self._copied(i, "recompute"), [], "recompute")
         for storage, memory in self.values.items():
             if storage not in region.entry:
                 self.tape.drop(memory)
@@ -172,7 +188,7 @@ class _Run:
             for shape, dtype in self.nodes[i].saved.made:
                 made.append(self.tape.new(tensor_bytes(Tensor(-1, shape, dtype))))
         if keep:
-            self._keep(i, copy, made)
+            self._keep(i, copy, made, phase)
         if layer.memory != "view":
             self.tape.moment(layer.name, layer.op, phase)
         for memory in made:
@@ -191,7 +207,7 @@ class _Run:
         self.tape.moment(layer.name, "clone", phase)
         return copy
 
-    def _keep(self, i: int, copy: Memory | None, made: list[Memory]) -> None:
+    def _keep(self, i: int, copy: Memory | None, made: list[Memory], phase: str) -> None:
         """Keep what the backward of a layer reads; weights are there anyway."""
         layer, node = self.layers[i], self.nodes[i]
         if not node.needed:
@@ -199,10 +215,43 @@ class _Run:
         chosen = [layer.operands[p] for p in node.operands if not (p == 0 and copy)]
         chosen += [layer.outputs[p] for p in node.saved.outputs if p < len(layer.outputs)]
         memories = [self.values[t.storage] for t in chosen if t.storage in self.values]
-        self.kept[i] = [self.tape.keep(m) for m in (*memories, *made)]
+        memories += made if copy is None else [*made, copy]
+        self.kept[i] = []
+        for memory in memories:
+            if phase == "forward" and memory.category == "temporary":
+                self.charged[i] += memory.size
+            self.kept[i].append(self.tape.keep(memory))
         if copy is not None:
-            self.kept[i].append(self.tape.keep(copy))
             self.tape.drop(copy)
+
+    @contextmanager
+    def _gathered(self, places: tuple[int, ...]) -> Iterator[None]:
+        """Within the block, the whole weights of a unit are there, where ZeRO shards them."""
+        if self.step.zero < 3:
+            yield
+            return
+        held = {p.key: p for i in places for p in self.layers[i].params if not p.buffer}
+        size = sum(p.numel * dtype_bytes(p.dtype) for p in held.values())
+        memory = self.tape.new(size, "params")
+        yield
+        self.tape.drop(memory)
+
+    @contextmanager
+    def _scattered(self, places: tuple[int, ...]) -> Iterator[None]:
+        """After the block, each worker keeps its share of a unit's gradients, if ZeRO shards them.
+
+        Reducing makes the shares before the whole gradients go.
+        """
+        before = set(self.param_grads)
+        yield
+        if self.step.zero < 2:
+            return
+        whole = [m for key, m in self.param_grads.items() if key not in before and m.size]
+        if whole:
+            self.tape.new(self._shard(sum(m.size for m in whole), 2), "gradients")
+            self.tape.moment(self.layers[places[0]].name, "reduce_scatter", "backward")
+        for memory in whole:
+            self.tape.drop(memory)
 
     # --- backward ---------------------------------------------------------------------------
 
@@ -211,7 +260,11 @@ class _Run:
         waiting = region.again
         with self.tape.repeated(region.repeats):
             for count, places in reversed(region.segments):
-                with self.tape.repeated(count if region.repeats == 1 else 1):
+                with (
+                    self.tape.repeated(count if region.repeats == 1 else 1),
+                    self._gathered(places),
+                    self._scattered(places),
+                ):
                     for i in reversed(places):
                         if waiting and self.nodes[i].keeps and self._asked(i):
                             waiting = False
