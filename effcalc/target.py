@@ -53,14 +53,14 @@ def target_network(
         from effcalc.torch.pt2 import load_pt2
 
         loaded = load_pt2(path, where, parse_inputs(inputs))
-    elif is_code(target):
-        need("torch", "this target", "torch")
+    elif is_code(target) or backward or real:
+        need("torch", "this target" if is_code(target) else f"to run {where}", "torch")
         from effcalc.torch.count import count_owned
         from effcalc.torch.targets import load
 
         loaded = load(target, settings, inputs, batch=batch, real=real)
     else:
-        return _described(target, settings, inputs, batch, backward, real)
+        return described(target, settings, inputs, batch)
     network = count_owned(
         loaded.module,
         loaded.args,
@@ -73,15 +73,14 @@ def target_network(
     return replace(network, name=where)
 
 
-def _described(
-    target: str,
-    settings: Sequence[str],
-    inputs: Sequence[str],
-    batch: int,
-    backward: bool,
-    real: bool,
+def described(
+    target: str, settings: Sequence[str] = (), inputs: Sequence[str] = (), batch: int = 1
 ) -> Network:
-    """Lay down a network that effcalc describes itself; nothing runs."""
+    """Lay down a network that effcalc describes itself; nothing runs, and no torch is needed.
+
+    Raises `InputError` for a name that is none, and for `settings` and `inputs`: it takes both
+    from its name, as in `efficientnet-b0@phi=3`.
+    """
     from effcalc.request import network_at
     from effcalc.scaling import WORKERS, build
 
@@ -92,7 +91,7 @@ def _described(
         if any(mark in target for mark in (".toml", "@")):
             raise
         raise InputError(f"{error}; a target is {KINDS}") from None
-    _refuse(where, "a network of effcalc's", settings, backward, real)
+    _refuse(where, "a network of effcalc's", settings, False, False)
     if inputs:
         raise InputError(f"{where}: takes its size from {at.arch.name}@image-size=320, not --input")
     return replace(build(at.arch, at.scaling, batch, at.head), name=where)

@@ -9,7 +9,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from effcalc.errors import InputError  # noqa: E402
+from effcalc.figures import macs  # noqa: E402
 from effcalc.process import Limits  # noqa: E402
+from effcalc.target import target_network  # noqa: E402
 from effcalc.torch.peers import registry  # noqa: E402
 from effcalc.torch.peers.against import against_table, default_limits, prepare  # noqa: E402
 from effcalc.torch.peers.child import Target  # noqa: E402
@@ -66,10 +68,15 @@ def test_a_model_that_does_not_load_in_the_process_is_a_row_too():
     assert failed["explanation"].startswith("tests.peers_fake:modell: tests.peers_fake has no 'mo")
 
 
-def test_what_is_no_model_in_code_is_refused():
-    for target in ("model.onnx", "model.pt2", "efficientnet-b0"):
-        with pytest.raises(InputError, match="other counters can run a model in code alone"):
+def test_files_are_refused():
+    for target in ("model.onnx", "model.pt2"):
+        with pytest.raises(InputError, match="other counters cannot run a file"):
             prepare(Target(target))
+
+
+def test_networks_of_effcalcs_own_are_built_for_others_to_count():
+    found = against_table(prepare(Target("alexnet")), [registry.PEERS["torch"]]).rows
+    assert [row["macs"] for row in found] == [macs(target_network("alexnet"))] * 2
 
 
 def test_names_select_counters_and_packages():

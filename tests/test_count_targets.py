@@ -17,6 +17,7 @@ from effcalc.errors import EffcalcError, InputError, NeedsError, RunError  # noq
 from effcalc.figures import figures, macs  # noqa: E402
 from effcalc.inputs import InputSpec, parse_inputs  # noqa: E402
 from effcalc.limits import memory_limited  # noqa: E402
+from effcalc.ops import cost  # noqa: E402
 from effcalc.target import target_network  # noqa: E402
 from effcalc.torch.count import count  # noqa: E402
 
@@ -130,6 +131,18 @@ def test_networks_of_effcalcs_own_need_no_torch() -> None:
     assert macs(target_network("alexnet", batch=3)) == 3 * macs(target_network("alexnet"))
 
 
+def test_networks_of_effcalcs_own_are_built_to_run_backward_or_for_real() -> None:
+    described = figures(target_network("squeezenet-1.1@image-size=96", batch=2))
+    network = target_network("squeezenet-1.1@image-size=96", batch=2, real=True)
+    assert figures(network).cost == described.cost
+    network = target_network("squeezenet-1.1@image-size=96", batch=2, backward=True)
+    assert figures(network).weights == described.weights
+    assert network.training
+    # Of every convolution the gradients of its weights and of its input, but for the images'.
+    first = next(la for la in network.layers if la.op == "conv")
+    assert macs(network) == 3 * described.cost.macs - cost(first).macs
+
+
 BAD: list[tuple[str, dict[str, object], type[EffcalcError], str]] = [
     ("nowhere:make", {}, InputError, "there is no module 'nowhere' here; give package.module"),
     ("nowhere.py:make", {}, InputError, "there is no file nowhere.py"),
@@ -160,7 +173,8 @@ BAD: list[tuple[str, dict[str, object], type[EffcalcError], str]] = [
     ("timm:resnet51", {}, InputError, "has no model 'resnet51' (did you mean "),
     ("timm:resnet18", {"settings": ["colour=3"]}, RunError, "unexpected keyword argument 'colour'"),
     ("efficientnet-b99", {}, InputError, "no network is named 'efficientnet-b99'"),
-    ("efficientnet-b0", {"real": True}, InputError, "--real is for a model in code"),
+    ("efficientnet-b0", {"settings": ["a=3"]}, InputError, "--arg is for a model in code"),
+    ("efficientnet-b0", {"settings": ["a=3"], "backward": True}, InputError, "--arg is for a mode"),
     ("efficientnet-b0", {"inputs": ["3"]}, InputError, "efficientnet-b0@image-size=320, not"),
     ("weights.pth", {}, InputError, "is a file of weights, which is not a model"),
     ("no.onnx", {}, InputError, "no.onnx: there is no such file"),

@@ -21,6 +21,8 @@ from torch import nn
 
 from effcalc.errors import EffcalcError, InputError, NeedsError, RunError, one_line, suggest
 from effcalc.inputs import InputSpec, parse_inputs
+from effcalc.target import described, is_code
+from effcalc.torch.build import build
 from effcalc.torch.construct import construct
 from effcalc.torch.count import arguments
 from effcalc.torch.standin import stand_in
@@ -47,12 +49,15 @@ def load(
     """Make the module that a target names, on the meta device unless it is to be `real`.
 
     Targets are `package.module:factory`, `file.py:factory` (a factory is a function, a class or a
-    module itself; it may return the inputs too: `(module, inputs)`), `torchvision:NAME` and
-    `timm:NAME`. `settings` are arguments of the factory, `name=value`; `inputs` are texts such as
-    `1x3x224x224`, and where there are none the zoo's or the factory's own. Raises `InputError`
+    module itself; it may return the inputs too: `(module, inputs)`), `torchvision:NAME`,
+    `timm:NAME`, and networks of effcalc's own, which are built. `settings` are arguments of the
+    factory, `name=value`; `inputs` are texts such as `1x3x224x224`, and where there are none the
+    zoo's or the factory's own. Raises `InputError`
     for a target that is not there, `NeedsError` for a package that is not installed, `RunError`
     where the user's code fails.
     """
+    if not is_code(target):
+        return _built(target, settings, inputs, batch, real)
     values = parse_settings(settings)
     specs = parse_inputs(inputs)
     zoo, _, name = target.partition(":")
@@ -84,6 +89,16 @@ def load(
     if not real and any(not t.is_meta for t in (*module.parameters(), *module.buffers())):
         module, args, kwargs = stand_in((module, args, kwargs), [module])
     return Loaded(name if zoo in ("torchvision", "timm") else target, module, args, kwargs)
+
+
+def _built(
+    target: str, settings: Sequence[str], inputs: Sequence[str], batch: int, real: bool
+) -> Loaded:
+    """Build a network of effcalc's own."""
+    network = described(target, settings, inputs, batch)
+    module = construct(lambda: build(network), one_line(target), real=real)
+    images = torch.empty(network.inputs[0].shape, device="meta")
+    return Loaded(target, module, (_filled(images) if real else images,), {})
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:

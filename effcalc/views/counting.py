@@ -83,7 +83,10 @@ def count_breakdown(network: Network, per: str, max_level: int | None) -> Table:
     """
     check_breakdown(per, max_level)
     if per in ("stage", "block") and not network.layers[0].block:
-        raise InputError(f"--per {per} is for a network of effcalc's; give module, layer or op")
+        raise InputError(
+            f"--per {per} is for a network of effcalc's, as described; of one that ran give "
+            "module, layer or op"
+        )
     top = network.name
 
     def module(layer: Layer) -> str:

@@ -103,6 +103,7 @@ def count(
     effcalc count torchvision:resnet50
     effcalc count timm:vit_base_patch16_224 --per module --max-level 2
     effcalc count torchvision:mobilenet_v2 --backward --batch 32
+    effcalc count efficientnet-b0@phi=1 --backward
     effcalc count mypackage.models:make --arg depth=3 --input 1x3x64x64
     effcalc count model.py:Net --input tokens=1x128:int64 --per op
     effcalc count torchvision:fasterrcnn_resnet50_fpn --real

@@ -17,7 +17,6 @@ from effcalc.limits import available_memory
 from effcalc.network import Network
 from effcalc.process import Limits
 from effcalc.table import Column, Table
-from effcalc.target import is_code
 from effcalc.torch.peers import child
 from effcalc.torch.peers.calls import Module, modules
 from effcalc.torch.peers.child import Target
@@ -110,16 +109,17 @@ def _version(package: str) -> str:
 def prepare(target: Target) -> Subject:
     """Load a model and count it here.
 
-    Raises `InputError` for what is no model in code, and otherwise as `targets.load` does.
+    Raises `InputError` for a file, whose model other counters cannot run, and otherwise as
+    `targets.load` does.
     """
     from effcalc.torch.count import count_owned
     from effcalc.torch.targets import load
 
     name = one_line(target.target)
-    if not is_code(target.target):
+    if target.target.endswith((".onnx", ".pt2")):
         raise InputError(
-            f"{name}: other counters can run a model in code alone: package.module:factory, "
-            "file.py:factory, torchvision:NAME or timm:NAME"
+            f"{name}: other counters cannot run a file; give package.module:factory, "
+            "file.py:factory, torchvision:NAME, timm:NAME or a network of `effcalc archs`"
         )
     loaded = load(**asdict(target))
     network = count_owned(loaded.module, loaded.args, loaded.kwargs, real=target.real, name=name)
