@@ -16,13 +16,18 @@ from effcalc.memory import Step, predict
 from effcalc.memory.optimizer import OPTIMIZERS
 from effcalc.memory.step import CHECKPOINTS, DEVICES, PRECISIONS
 from effcalc.network import Network
+from effcalc.paths import is_confined
 from effcalc.scaling import Scaled, build
 from effcalc.target import is_code, target_network
 from effcalc.units import parse_count
 from effcalc.views.memory import Run
+from effcalc.views.scaling import pixels
 
 if TYPE_CHECKING:
     from effcalc.cli.options import ScalingOptions
+
+
+_RATIOS = ("depth", "width", "resolution", "image_size")
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,12 @@ class Request:
         """Predict every combination of network, batch and step."""
         points = [
             (at, batch, step)
-            for at in (self.scaled or [None])
+            for at in (*self.scaled, *(() if self.scaled else (None,)))
             for batch in self.batches
             for step in self.steps
         ]
         for at, batch, step in progress(points, "predictions", len(points)):
-            label = title(at) if at is not None and len(self.scaled) > 1 else ""
+            label = _label(at) if at is not None and len(self.scaled) > 1 else ""
             yield Run(label, predict(self.network(at, batch, step.train), step))
 
     def one_step(self, option: str) -> Step:
@@ -76,11 +81,21 @@ class Request:
         at = self.scaled[0] if self.scaled else None
         fits = [fit_batch(lambda batch: self.network(at, batch, step.train), step, limit)]
         asked = self.options
-        scaling = (asked.phi, asked.depth, asked.width, asked.resolution, asked.image_size)
-        if at is not None and not at.scaling.variant and not any(v is not None for v in scaling):
+        unscaled = all(getattr(asked, name) is None for name in ("phi", *_RATIOS))
+        if at is not None and not at.scaling.variant and unscaled:
             bases = (asked.alpha, asked.beta, asked.gamma)
             fits.append(fit_phi(at.arch, bases, self.batches[0], step, limit, at.head))
         return fits
+
+
+def _label(at: Scaled) -> str:
+    """Say which scaling a row is about."""
+    scaling = at.scaling
+    if scaling.variant:
+        return scaling.variant.upper()
+    if scaling.phi is not None:
+        return f"φ = {scaling.phi:g}"
+    return f"d {scaling.depth:g}, w {scaling.width:g}, {pixels(scaling.image_size)} px"
 
 
 def request(
@@ -117,11 +132,15 @@ def request(
         replace(step, train=m == "train", dtype=d, master=master) for d in dtypes for m in modes
     ]
     code = is_code(network) or network.endswith((".pt2", ".onnx"))
+    if code and is_confined():
+        raise InputError(f"{one_line(network)}: a document runs no model; name a network")
     if code:
         if step.checkpoint != "none":
             raise InputError("--checkpoint is for effcalc's networks, which have stages and blocks")
-        given = [f for f in ("phi", "depth", "width", "resolution", "image_size", "variant",
-                             "classes", "in_channels") if getattr(scaling, f) is not None]  # fmt: skip
+        given = any(
+            getattr(scaling, name) is not None
+            for name in ("phi", *_RATIOS, "variant", "classes", "in_channels")
+        )
         if given or scaling.settings or scaling.no_head:
             raise InputError(f"{one_line(network)}: a target is taken as it is, and not scaled")
         if network.endswith(".onnx") and "train" in modes and mode is not None:

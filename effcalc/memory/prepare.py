@@ -12,26 +12,26 @@ from effcalc.ops import OPS
 
 LOW, HIGH = "bfloat16", "float32"
 
-_LOWER = frozenset(
-    "conv conv_transpose conv_tbc linear mm bmm mv addmm addbmm baddbmm addmv einsum attention "
-    "attention_flash attention_efficient attention_cudnn attention_flash_cpu".split()
-)
+_LOWER = """
+    conv conv_transpose conv_tbc linear mm bmm mv addmm addbmm baddbmm addmv einsum attention
+    attention_flash attention_efficient attention_cudnn attention_flash_cpu
+"""
 _HIGHER = {
-    "cpu": frozenset(
-        "log_softmax nll_loss binary_cross_entropy mse_loss smooth_l1_loss huber_loss "
-        "multi_margin_loss grid_sampler_2d grid_sampler_3d prod fft rfft irfft cdist".split()
-    ),
-    "cuda": frozenset(
-        "softmax log_softmax nll_loss binary_cross_entropy mse_loss smooth_l1_loss huber_loss "
-        "multi_margin_loss layer_norm group_norm norm pow exp expm1 log log10 log1p log2 rsqrt "
-        "reciprocal sum cumsum cumprod prod softplus acos asin cosh sinh tan erfinv cdist".split()
-    ),
+    "cpu": """
+        log_softmax nll_loss binary_cross_entropy mse_loss smooth_l1_loss huber_loss
+        multi_margin_loss grid_sampler_2d grid_sampler_3d prod fft rfft irfft cdist
+    """,
+    "cuda": """
+        softmax log_softmax nll_loss binary_cross_entropy mse_loss smooth_l1_loss huber_loss
+        multi_margin_loss layer_norm group_norm norm pow exp expm1 log log10 log1p log2 rsqrt
+        reciprocal sum cumsum cumprod prod softplus acos asin cosh sinh tan erfinv cdist
+    """,
 }
 """What torch.autocast runs in the lower precision, and in float32; by effcalc's operator names.
 
 Source: https://docs.pytorch.org/docs/stable/amp.html, operator lists of CPU and CUDA."""
 
-_NORMS = frozenset("batch_norm layer_norm group_norm rms_norm".split())
+_NORMS = ("batch_norm", "layer_norm", "group_norm", "rms_norm")
 
 
 def prepared(network: Network, step: Step) -> Network:
@@ -64,9 +64,7 @@ def _renewed(network: Network, device: str) -> Network:
             renews = False  # its rate is 0
         changed |= renews
         if changed:
-            operands = tuple(
-                t._replace(storage=storages.get(t.id, t.storage)) for t in la.operands
-            )
+            operands = tuple(t._replace(storage=storages.get(t.id, t.storage)) for t in la.operands)
             outputs = la.outputs
             if renews:
                 outputs = (la.outputs[0]._replace(storage=next(fresh)), *la.outputs[1:])
@@ -150,6 +148,7 @@ def _autocast(network: Network, device: str) -> Network:
     Weights are cast once and stay cached until autocast ends (the attribute "cached"). Operators
     on neither list take their operands as they are, and make the wider of their dtypes.
     """
+    lower, higher = _LOWER.split(), _HIGHER[device].split()
     fresh = _numbers(network)
     dtypes: dict[int, str] = {}
     cached: dict[str, Tensor] = {}
@@ -164,9 +163,7 @@ def _autocast(network: Network, device: str) -> Network:
         made = _made(fresh, t.shape, dtype)
         attrs = {"autocast": True, "cached": bool(t.param)}
         layers.append(
-            Layer(
-                la.name, "to_copy", (t,), (made,), (), attrs, "new", la.stage, la.block, la.count
-            )
+            Layer(la.name, "to_copy", (t,), (made,), (), attrs, "new", la.stage, la.block, la.count)
         )
         if t.param:
             cached[t.param] = made
@@ -174,10 +171,10 @@ def _autocast(network: Network, device: str) -> Network:
 
     for la in network.layers:
         operands = [t._replace(dtype=dtypes.get(t.id, t.dtype)) for t in la.operands]
-        if la.op in _LOWER:
+        if la.op in lower:
             dtype = LOW
             operands = [cast(la, t, LOW) for t in operands[::-1]][::-1]
-        elif la.op in _HIGHER[device] or (
+        elif la.op in higher or (
             device == "cpu" and la.op == "avg_pool" and len(operands[0].shape) == 5
         ):
             dtype = HIGH
@@ -187,8 +184,7 @@ def _autocast(network: Network, device: str) -> Network:
             dtype = LOW if read == {LOW} else HIGH
         outputs = []
         for i, t in enumerate(la.outputs):
-            lower = dtype == LOW and t.dtype == HIGH and not (i and la.op in _NORMS)
-            if lower:
+            if dtype == LOW and t.dtype == HIGH and not (i and la.op in _NORMS):
                 t = t._replace(dtype=LOW)
                 halved.add(t.storage)
             dtypes[t.id] = t.dtype

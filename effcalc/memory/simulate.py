@@ -76,6 +76,7 @@ class _Run:
         for storage, index in network.deaths.items():
             self.deaths.setdefault(index, []).append(storage)
         self.nodes = nodes(network, step.device) if step.train else []
+        self.counts = {t.storage: la.count for la in self.layers for t in la.outputs}
         self.charged = [0] * len(self.layers)
         self.values: dict[int, Memory] = {}
         self.kept: dict[int, list[Memory]] = {}
@@ -91,7 +92,7 @@ class _Run:
         result = {t.storage for t in (*self.network.inputs, *self.network.outputs)}
         # What autocast had cached lives to the end of the forward.
         for storage in [s for s in self.values if s not in result]:
-            self.tape.drop(self.values.pop(storage))
+            self._drop_value(storage)
         if not self.step.train:
             return
         loss = self.network.outputs[0]
@@ -164,7 +165,7 @@ class _Run:
         The last layer of which anything is kept does not run if its operands are all of it.
         """
         stop = max(i for i in region.places if self.nodes[i].keeps)
-        outer, self.values = self.values, dict(region.entry)
+        outer, self.values = self.values, {s: self.tape.hold(m) for s, m in region.entry.items()}
         for count, places in region.segments:
             with self.tape.repeated(count if region.repeats == 1 else 1):
                 for i in places:  # in `_backward`, which has gathered the weights
@@ -172,10 +173,17 @@ class _Run:
                         self._call(i, True, "recompute")
                     elif i == stop:
                         self._keep(i, self._copied(i, "recompute"), [], "recompute")
-        for storage, memory in self.values.items():
-            if storage not in region.entry:
-                self.tape.drop(memory)
+        for storage in list(self.values):
+            if storage in region.entry or region.repeats > 1:
+                self.tape.drop(self.values.pop(storage))
+            else:
+                self._drop_value(storage)
         self.values = outer
+
+    def _drop_value(self, storage: int) -> None:
+        """Drop what a layer made, in each of its repeats."""
+        with self.tape.repeated(self.counts.get(storage, 1)):
+            self.tape.drop(self.values.pop(storage))
 
     def _call(self, i: int, keep: bool, phase: str) -> None:
         """Run one layer."""

@@ -34,6 +34,7 @@ class Memory:
     __slots__ = ("category", "holders", "keepers", "size")
 
     def __init__(self, size: int, category: str) -> None:
+        """Allocated, and held by one."""
         self.size = size
         self.category = category
         self.holders = 1

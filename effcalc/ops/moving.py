@@ -111,11 +111,19 @@ GATHERS = {
 COPY_SAVES = {
     "clone": passes_on,
     "scatter": keeps(1),
-    **dict.fromkeys("nonzero item".split(), no_gradient),
-    **dict.fromkeys(
-        "stack to_copy flip roll rot90 repeat tril diag pixel_shuffle im2col view_copy".split(),
-        keeps_nothing,
-    ),
+    "nonzero": no_gradient,
+    "item": no_gradient,
+    "stack": keeps_nothing,
+    "to_copy": keeps_nothing,
+    "flip": keeps_nothing,
+    "roll": keeps_nothing,
+    "rot90": keeps_nothing,
+    "repeat": keeps_nothing,
+    "tril": keeps_nothing,
+    "diag": keeps_nothing,
+    "pixel_shuffle": keeps_nothing,
+    "im2col": keeps_nothing,
+    "view_copy": keeps_nothing,
 }
 """What autograd keeps of the records in COPIES."""
 

@@ -33,8 +33,10 @@ def keeps_input_and_result(layer: Layer, device: str) -> Saved:
 
 
 def keeps_indices(layer: Layer, device: str) -> Saved:
-    """Rule of an operator whose backward reads its second result, the places of the first."""
-    return Saved(outputs=(1,) if len(layer.outputs) > 1 else (0,))
+    """Rule of a choice along an axis, which keeps the places; over all elements, both ends."""
+    if len(layer.outputs) > 1:
+        return Saved(outputs=(1,))
+    return Saved(operands=(0,), outputs=(0,))
 
 
 def keeps_nothing(layer: Layer, device: str) -> Saved:
@@ -81,14 +83,14 @@ _BY_RULE: dict[Saves, str] = {
     keeps(0): (
         "abs acos acosh angle asin asinh atan atanh clamp clamp_max clamp_min clip cos cosh "
         "digamma erf erfc erfinv gelu glu hardshrink hardsigmoid hardswish i0 lgamma log log10 "
-        "log1p log2 logit mish nan_to_num nansum polygamma relu6 renorm sin sinc sinh softplus "
-        "softshrink square threshold var var_mean"
+        "log1p log2 logit mish nan_to_num nansum poisson polygamma relu6 renorm sin sinc sinh "
+        "softplus softshrink square threshold var var_mean"
     ),
     keeps_result: "exp exp2 expm1 reciprocal rsqrt sqrt tan tanh softmax log_softmax",
     keeps_input_and_result: (
         "amax amin logcumsumexp logsumexp norm prod cumprod std std_mean sgn copysign"
     ),
-    keeps_indices: "kthvalue max min median mode nanmedian sort topk cummax cummin",
+    keeps_indices: "kthvalue max min median mode nanmedian sort topk",
     keeps_operands: (
         "atan2 fmax fmin hypot logaddexp logaddexp2 maximum minimum remainder fmod xlogy lerp "
         "cross dist binary_cross_entropy binary_cross_entropy_with_logits huber_loss mse_loss "
@@ -106,7 +108,8 @@ _BY_RULE: dict[Saves, str] = {
     result_in_place: "celu elu leaky_relu rrelu rrelu_with_noise selu",
     statistics: "layer_norm group_norm rms_norm weight_norm",
     lambda layer, device: Saved(operands=(0,), outputs=(1,)): (
-        "adaptive_max_pool fractional_max_pool log_sigmoid nll_loss multilabel_margin_loss"
+        "cummax cummin adaptive_max_pool fractional_max_pool log_sigmoid nll_loss "
+        "multilabel_margin_loss"
     ),
     lambda layer, device: Saved(outputs=(1,)): "native_dropout",
     no_gradient: (
@@ -114,11 +117,9 @@ _BY_RULE: dict[Saves, str] = {
         "bitwise_right_shift bitwise_xor bucketize ceil count_nonzero eq equal floor "
         "floor_divide ge gt heaviside histc isfinite isin isinf isnan isneginf isposinf le "
         "logical_and logical_not logical_or logical_xor lt ne round searchsorted sign signbit "
-        "trunc bernoulli binomial multinomial poisson gcd lcm"
+        "trunc bernoulli binomial multinomial gcd lcm"
     ),
 }
 
-SAVES: dict[str, Saves] = {
-    name: rule for rule, names in _BY_RULE.items() for name in names.split()
-}
+SAVES: dict[str, Saves] = {name: rule for rule, names in _BY_RULE.items() for name in names.split()}
 """The rules of the records that are made from a list of names."""

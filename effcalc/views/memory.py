@@ -12,7 +12,7 @@ from effcalc.memory import CATEGORIES, Prediction, Step
 from effcalc.memory.tape import Moment
 from effcalc.network import Layer
 from effcalc.table import Column, Row, Table
-from effcalc.units import Value, format_bytes
+from effcalc.units import Value, dtype_bytes, format_bytes
 
 TITLES = {
     "params": ("params", "parameters, and the part gathered of sharded ones"),
@@ -24,6 +24,8 @@ TITLES = {
     "temporary": ("temporary", "other results, gradients of results, scratch"),
 }
 """Category -> its heading and what is in it; the figures are those at the peak, and sum to it."""
+
+UNITS = {"MB": "10^6 bytes"}
 
 PHASES = {
     "start": "before the step",
@@ -66,7 +68,7 @@ def memory_table(runs: Sequence[Run], title: str) -> Table:
         return len(set(values)) > 1
 
     columns = (
-        Column("network", "network", "text", "", any(run.label for run in runs)),
+        Column("network", "scaling", "text", "", any(run.label for run in runs)),
         Column("mode", "mode", "text", "infer or train", differs(s.train for s in steps)),
         Column("batch", "batch", "int", "images", differs(r.prediction.batch for r in runs)),
         Column("dtype", "dtype", "text", "precision", differs(s.dtype for s in steps)),
@@ -82,11 +84,12 @@ def memory_table(runs: Sequence[Run], title: str) -> Table:
         Column("all_gradients", "all gradients", "bytes", "of all parameters", not several),
         Column("all_kept", "all kept", "bytes", "when the backward pass begins", not several),
     )
-    notes = [described(step) for step in dict.fromkeys(steps)] if several else []
+    notes = ["; ".join(described(step) for step in dict.fromkeys(steps))] if several else []
     if several and len(runs) <= 4:
         notes += [f"peak of {_short(run)}: {where(run.prediction.peak)}" for run in runs]
     notes += _gaps(runs)
-    return Table("memory", title, columns, [_row(run) for run in runs], tuple(notes))
+    rows = [_row(run) for run in runs]
+    return Table("memory", title, columns, rows, tuple(notes), conventions=UNITS)
 
 
 def _short(run: Run) -> str:
@@ -145,9 +148,9 @@ def per_table(run: Run, per: str, title: str) -> Table:
     if per == "moment":
         return timeline(run.prediction, title)
     if per not in PER:
-        names = [*PER, "moment"]
+        known = [*PER, "moment"]
         raise InputError(
-            f"--per: {one_line(repr(per))} is not one of {', '.join(names)}{suggest(per, names)}"
+            f"--per: {one_line(repr(per))} is not one of {', '.join(known)}{suggest(per, known)}"
         )
     group = PER[per]
     names = {la.name: group(la) for la, _ in run.prediction.kept}
@@ -156,7 +159,7 @@ def per_table(run: Run, per: str, title: str) -> Table:
     for la, size in run.prediction.kept:
         name = group(la)
         kept[name] = kept.get(name, 0) + size
-        own = sum(p.numel * _bytes(p.dtype) for p in la.params if not p.buffer)
+        own = sum(p.numel * dtype_bytes(p.dtype) for p in la.params if not p.buffer)
         weights[name] = weights.get(name, 0) + own * la.count
     most: dict[str, Moment] = {}
     for m in run.prediction.moments:
@@ -190,13 +193,9 @@ def per_table(run: Run, per: str, title: str) -> Table:
         "share": 100.0 if whole else None,
         "peak": run.prediction.peak.total,
     }
-    return Table("memory-parts", title, columns, rows, total=total, layout="rows")
-
-
-def _bytes(dtype: str) -> int:
-    from effcalc.units import dtype_bytes
-
-    return dtype_bytes(dtype)
+    return Table(
+        "memory-parts", title, columns, rows, total=total, layout="rows", conventions=UNITS
+    )
 
 
 def timeline(prediction: Prediction, title: str) -> Table:
@@ -208,7 +207,7 @@ def timeline(prediction: Prediction, title: str) -> Table:
         Column("op", "op", "text", "operator", False),
         Column("repeat", "repeat", "int", "of a repeated block", False),
         *(
-            Column(key, heading, "bytes", help, key in ("gradients", "saved", "temporary"))
+            Column(key, heading, "bytes", help, key in ("saved", "temporary"))
             for key, (heading, help) in TITLES.items()
         ),
         Column("alive", "alive", "bytes", "sum"),
@@ -225,7 +224,7 @@ def timeline(prediction: Prediction, title: str) -> Table:
         }
         for i, m in enumerate(prediction.moments)
     ]
-    return Table("memory-timeline", title, columns, rows, layout="rows")
+    return Table("memory-timeline", title, columns, rows, layout="rows", conventions=UNITS)
 
 
 def fit_table(fits: Sequence[Fitted], limit: int, step: Step, name: str) -> Table:
@@ -263,4 +262,4 @@ def fit_table(fits: Sequence[Fitted], limit: int, step: Step, name: str) -> Tabl
         )
     title = f"{name} within {format_bytes(limit)}: {described(step)}"
     notes = ("φ in steps of 0.001",) if any(fit.what == "φ" for fit in fits) else ()
-    return Table("memory-fit", title, columns, rows, notes, layout="rows")
+    return Table("memory-fit", title, columns, rows, notes, layout="rows", conventions=UNITS)
