@@ -38,6 +38,7 @@ ROOMS = [
         "comm",
         "scaling",
         "solve",
+        "fit",
         "deploy",
         "published",
         "request",
@@ -88,6 +89,7 @@ def test_only_the_torch_room_imports_torch():
     [
         ["scale", "--phi", "3"],
         ["comm", "--compute", "1s"],
+        ["memory", "--phi", "3", "--batch", "32"],
         ["scale", "--max-macs", "1G"],
         ["compare", "alexnet"],
         ["--help"],

@@ -191,9 +191,7 @@ def _temporary(path: str) -> Iterator[str]:
 
 
 @contextmanager
-def _open(
-    path: str, named: str, mode: str, *, binary: bool, what: str
-) -> Iterator[IO[Any]]:
+def _open(path: str, named: str, mode: str, *, binary: bool, what: str) -> Iterator[IO[Any]]:
     """Open a file; an OSError is told in terms of the file that the user named."""
     try:
         if binary:

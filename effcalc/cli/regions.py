@@ -51,6 +51,7 @@ PURE: dict[str, tuple[str, ...]] = {
         *("--bits", "--density", "--index-bits", "--huffman", "--deep-compression", "--link"),
         *("--clients", "--on-chip", "--fit-device", "--paper"),
     ),
+    "memory": ("--mode", "--optimizer", "--master-weights", "--checkpoint", "--zero", "--fit"),
     "papers": (),
     "scale": ("--max-macs", "--max-params", "--max-weights", "--max-activations"),
     "show": (),
