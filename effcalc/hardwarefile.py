@@ -59,6 +59,7 @@ class Device:
     bandwidth: float | None = None
     on_chip_bytes: int | None = None
     notes: tuple[str, ...] = ()
+    reported_as: tuple[str, ...] = ()  # what its driver calls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def load_device(name: str, option: str = "--device") -> Device:
     key, top = _open(name, "device", option)
     if "link" in top.values:
         raise InputError(f"{option}: {one_line(name)!r} is a link, not a device")
-    top.only(("title", "source", "notes", *_DEVICE))
+    top.only(("title", "source", "notes", "reported_as", *_DEVICE))
     if not any(part in top.values for part in _DEVICE):
         raise InputError(f"{top.where}: a device has [compute], [memory] or [on_chip]")
     compute, memory, chip = map(top.table, _DEVICE)
@@ -114,6 +115,7 @@ def load_device(name: str, option: str = "--device") -> Device:
         bandwidth=None if bandwidth is None else bandwidth * 1e9,
         on_chip_bytes=None if kept is None else round(kept * 1024),
         notes=_notes(top),
+        reported_as=tuple(filter(None, top.get("reported_as", str, "").split("; "))),
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from effcalc.network import Network
 from effcalc.profiling.events import Owner, Part, Step
+from effcalc.profiling.roofline import Roofs
 from effcalc.profiling.statistics import Summary, percentile
 from effcalc.units import Value
 
@@ -63,12 +64,15 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Profile:
-    """Measurements of one network, and where they were made."""
+    """Measurements of one network, and where they were made.
+
+    `roofs` are what the device was measured to do at most in this format, None where it was not.
+    """
 
     name: str
     measurements: tuple[Measurement, ...]
     environment: Mapping[str, Value]
-    notes: tuple[str, ...] = ()
+    roofs: Roofs | None = None
 
 
 def combine(steps: Sequence[Step]) -> Profiled | None:

@@ -196,7 +196,7 @@ def _profiles(
     from effcalc.cli.output import status
     from effcalc.limits import memory_limited
     from effcalc.profiling.results import Profile
-    from effcalc.torch.profile.run import measurements, prepared
+    from effcalc.torch.profile.run import known_roofs, measurements, prepared
 
     done: list[Measurement] = []
     # What the user's code prints is not part of the result.
@@ -206,7 +206,7 @@ def _profiles(
             name, source = _source(network, scaling, *given)
             for m in measurements(name, source, batches, settings, device, tell):
                 done.append(m)
-                yield Profile(name, tuple(done), where)
+                yield Profile(name, tuple(done), where, known_roofs(settings, device))
 
 
 def _source(

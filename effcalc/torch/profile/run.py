@@ -18,6 +18,7 @@ from effcalc.network import Network
 from effcalc.profiling.events import attribute
 from effcalc.profiling.noise import disturbances, read_counters
 from effcalc.profiling.results import Measurement, Memory, Profile, Profiled, combine
+from effcalc.profiling.roofline import Roofs, roofs_from
 from effcalc.profiling.statistics import summarize
 from effcalc.torch.count import explained, out_of_memory
 from effcalc.torch.profile.environment import (
@@ -34,6 +35,7 @@ from effcalc.torch.profile.precision import (
     place,
 )
 from effcalc.torch.profile.recording import module_ranges, record, synchronizer
+from effcalc.torch.profile.roofs import cached
 from effcalc.torch.profile.steps import MODES, Runner
 from effcalc.torch.profile.subject import Source, Subject, batch_of, from_module
 from effcalc.torch.profile.timing import Sample, cache_flusher, take_samples, warm_up
@@ -90,7 +92,18 @@ def profile(
     name = type(model).__name__
     with prepared(settings) as (chosen, where):
         measured = tuple(measurements(name, source, (None,), settings, chosen))
-    return Profile(name, measured, where)
+        return Profile(name, measured, where, known_roofs(settings, chosen))
+
+
+def known_roofs(settings: Settings, device: torch.device) -> Roofs | None:
+    """The roofs that `effcalc device` measured and kept, of the format and layout in use."""
+    table = cached(device)
+    if table is None:
+        return None
+    dtype = settings.dtype
+    if dtype == "amp":
+        dtype = {"float16": "fp16", "bfloat16": "bf16"}[amp_format(device)]
+    return roofs_from(table, dtype, "channels_last" if settings.channels_last else "contiguous")
 
 
 @contextmanager
