@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from effcalc.errors import InputError, one_line, suggest
 from effcalc.network import Layer
 from effcalc.ops import Cost, cost, total
 from effcalc.profiling.events import Owner
-from effcalc.profiling.results import Measurement, Profile, Profiled
+from effcalc.profiling.results import Measurement, Profile, Profiled, mean_of
 from effcalc.profiling.roofline import ABOVE, Roofs, verdict, why_above
 from effcalc.profiling.statistics import summarize
 from effcalc.table import CONVENTIONS, Column, Row, Table
@@ -30,6 +30,7 @@ OTHERS: Mapping[str, tuple[str, str]] = {
 """The rows that are not layers, in order: what they are called, and what they are."""
 
 SUMMARY = (
+    Column("rank", "rank", "int", "of the processes under torchrun"),
     Column("batch", "batch", "int", "images or samples in a run"),
     Column("dtype", "dtype", "text", "numeric format", default=False),
     Column("mode", "mode", "text", "infer, or train: a whole step", default=False),
@@ -74,7 +75,7 @@ def profile_table(profile: Profile) -> Table:
     """One row for each batch size: latency and its spread, throughput, memory, noise."""
     rows = [_summary_row(m, profile.roofs) for m in profile.measurements]
     used = {key for row in rows for key, value in row.items() if value is not None}
-    columns = tuple(c for c in SUMMARY if c.key in used or c.default)
+    columns = tuple(c for c in SUMMARY if c.key in used or (c.default and c.key != "rank"))
     if len(rows) > 1:  # with several rows the table has 80 columns, with one there is room for all
         shown = columns
     else:
@@ -103,6 +104,7 @@ def _notes(profile: Profile) -> tuple[str, ...]:
     first = profile.measurements[0]
     for m in profile.measurements:
         at = f"batch {m.batch}: " if len(profile.measurements) > 1 else ""
+        at = at if m.rank is None else f"rank {m.rank}, {at}"
         notes += [f"{at}noise: {text}" for text in m.noise]
         if m.partial:
             notes.append(f"{at}PARTIAL: {m.partial}")
@@ -115,6 +117,8 @@ def _notes(profile: Profile) -> tuple[str, ...]:
              f"{where.get('caches')} caches"]  # fmt: skip
     if where.get("compiled") != "no":
         parts.append("torch.compile")
+    if "ranks" in where:
+        parts.append(f"{where['ranks']} ranks over {where['backend']}")
     if "amp_format" in where:
         parts.append(f"amp in {where['amp_format']}")
     if "untested" in where:
@@ -134,6 +138,7 @@ def _notes(profile: Profile) -> tuple[str, ...]:
 def _summary_row(m: Measurement, roofs: Roofs | None) -> Row:
     cost_ = None if m.network is None else total([(cost(la), la.count) for la in m.network.layers])
     row: dict[str, Value] = {
+        "rank": m.rank,
         "batch": m.batch,
         "dtype": m.dtype,
         "mode": m.mode,
@@ -194,15 +199,20 @@ def breakdown_table(profile: Profile, per: str, max_level: int | None = None) ->
     A "layer" is a row of `effcalc scale --per layer`, where identical blocks share one; a
     "module" each of them by itself. Raises `InputError` where nothing was recorded.
     """
-    if len(profile.measurements) != 1:
-        raise InputError(f"--per {per} is for one batch size, and this has "
-                         f"{len(profile.measurements)}")  # fmt: skip
+    batches = {m.batch for m in profile.measurements}
+    if len(batches) != 1:
+        raise InputError(f"--per {per} is for one batch size, and this has {len(batches)}")
     m = profile.measurements[0]
-    if m.profiled is None:
+    recorded = [r.profiled for r in profile.measurements if r.profiled is not None]
+    if not recorded:
         raise InputError(f"--per {per}: nothing was recorded ({m.partial or 'no layers'})")
+    mean = recorded[0] if len(recorded) == 1 else mean_of(recorded)
     if per == "kernel":
-        return _kernel_table(profile, m, m.profiled)
-    return _layer_table(profile, m, m.profiled, per, max_level)
+        return _kernel_table(profile, m, mean)
+    table = _layer_table(profile, m, mean, per, max_level)
+    return (
+        table if len(recorded) == 1 else _with_slowest(table, profile, m, recorded, per, max_level)
+    )
 
 
 def _namer(
@@ -256,6 +266,37 @@ def _layer_table(
         conventions=CONVENTIONS,
         environment=profile.environment,
         layout="rows",
+    )
+
+
+def _with_slowest(
+    table: Table,
+    profile: Profile,
+    m: Measurement,
+    ranks: Sequence[Profiled],
+    per: str,
+    max_level: int | None,
+) -> Table:
+    """Add each row's time on the rank where it took longest; `time` is the mean of the ranks."""
+    name = _namer(profile, m, per, max_level)
+    slowest: dict[str, float] = {}
+    for rank in ranks:
+        times: dict[str, float] = {}
+        for part, time in rank.parts.items():
+            times[name(part.owner)] = times.get(name(part.owner), 0.0) + time
+        for row, time in times.items():
+            slowest[row] = max(slowest.get(row, 0.0), time)
+    column = Column("slowest", "slowest", "seconds", "on the rank where it took longest")
+    columns = [
+        replace(c, default=c.default and c.key not in ("bandwidth", "achieved"))
+        for c in table.columns
+    ]
+    columns.insert(next(i for i, c in enumerate(columns) if c.key == "time") + 1, column)
+    rows = [{**row, "slowest": slowest.get(str(row["name"]))} for row in table.rows]
+    total = {**(table.total or {}), "slowest": max(rank.time for rank in ranks)}
+    note = f"time: the mean of {len(ranks)} ranks"
+    return replace(
+        table, columns=tuple(columns), rows=rows, total=total, notes=(note, *table.notes)
     )
 
 

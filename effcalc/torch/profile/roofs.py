@@ -21,9 +21,9 @@ from effcalc.torch.profile.precision import float32_precision
 from effcalc.torch.profile.recording import synchronizer
 from effcalc.units import Value
 
-SECONDS = 0.15  # of repeats for each point
+SECONDS = 0.3  # of repeats for each point
 SLOW = 0.5  # seconds of one run, after which larger ones of the format are left out
-RUNS = (3, 200)
+RUNS = (3, 500)
 
 _TORCH = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16,
           "bf16": torch.bfloat16}  # fmt: skip
