@@ -19,7 +19,10 @@ def vendor_device(name: str) -> Device | None:
 
 
 def device_table(
-    points: Iterable[Point], levels: Sequence[Level], environment: Mapping[str, Value]
+    points: Iterable[Point],
+    levels: Sequence[Level],
+    environment: Mapping[str, Value],
+    noise: Iterable[str] = (),
 ) -> Table:
     """The best of each kind of product by format and layout, and bandwidth by working set.
 
@@ -60,6 +63,7 @@ def device_table(
         Column("vendor_share", "of vendor's", "percent", "dense, never sparse", vendor is not None),
     )
     notes = [f"the fastest of {len(points)} points, each the fastest of its repeats"]
+    notes += [f"noise: {text}; a roof may be higher" for text in noise]
     if environment.get("device_type") == "cpu":
         notes.append(f"{environment.get('threads')} threads; other numbers have other roofs")
     if vendor is not None:

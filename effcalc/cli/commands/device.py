@@ -38,6 +38,7 @@ def device(output: OutputOptions, device: Device = None, threads: Threads = None
 
     from effcalc.cli.output import status, write_table
     from effcalc.errors import need
+    from effcalc.profiling.noise import load, read_counters
     from effcalc.views.devices import device_table
 
     need("torch", "measuring a device", "torch")
@@ -45,11 +46,13 @@ def device(output: OutputOptions, device: Device = None, threads: Threads = None
     from effcalc.torch.profile.run import Settings, prepared
 
     settings = Settings(device=device, threads=threads)
-    with redirect_stdout(sys.stderr), status() as tell, prepared(settings) as (place, _):
+    with redirect_stdout(sys.stderr), status() as tell, prepared(settings) as (place, where):
         points = []
+        before, used = read_counters(), int(where["threads"])
         for point in measure(place, formats(place)):
             tell(f"{point.what} {point.dtype or ''} {point.shape or point.working_set}")
             points.append(point)
-        table = device_table(points, cache_levels(place), identity(place))
+        noise = load(before, read_counters(), used)
+        table = device_table(points, cache_levels(place), identity(place), noise)
         keep(table, place)
     write_table(table, output)
