@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 
 from effcalc.errors import InputError, one_line
 from effcalc.table import Column, Row, Table
@@ -50,7 +51,7 @@ def against_table(old: Table, new: Table, where: str) -> Table:
         total = {keys[0]: "total", **_compare(old.total, new.total, time)}
     return Table(
         "profile-against",
-        f"{new.title}, against {one_line(where)}",
+        f"{new.title}, against {one_line(PurePath(where).name)}",
         (
             *columns,
             Column("before", "before", "seconds", "saved"),
