@@ -244,3 +244,26 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
     finally:
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a line about the work under way on stderr, where that is a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    told = 0.0
+
+    def tell(text: str) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= 0.1:
+            told = now
+            sys.stderr.write(f"\r\x1b[K{one_line(text, 79)}")
+            sys.stderr.flush()
+
+    try:
+        yield tell
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
