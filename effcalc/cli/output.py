@@ -19,7 +19,8 @@ from effcalc.grid import Look
 from effcalc.table import Table, select, sorted_by, take
 
 if TYPE_CHECKING:
-    from effcalc.cli.options import OutputOptions
+    from effcalc.cli.options import OutputOptions, PlotOptions
+    from effcalc.plots.style import Plot
 
 T = TypeVar("T")
 
@@ -27,22 +28,27 @@ CAPTURE_ROWS = 1000
 """Rows of a table in a document at most."""
 
 
-class Picture(NamedTuple):
-    """A picture for a file: what it shows, the hash of its data, and how to draw its bytes."""
+class Drawing(NamedTuple):
+    """A plot, and how to draw it."""
 
-    path: str
-    shows: str  # in one line
-    hash: str  # kept inside the file, by which a stale one is told
-    draw: Callable[[], bytes]
+    plot: Plot
+    options: PlotOptions
+
+    def draw(self) -> bytes:
+        """Return the bytes of the file; raise `NeedsError` without what draws."""
+        from effcalc.plots.style import DEFAULT_WIDTH, check_suffix, render
+
+        suffix = check_suffix(self.options.output or "")
+        return render(self.plot, suffix, self.options.theme, self.options.size or DEFAULT_WIDTH)
 
 
-Captured: TypeAlias = "tuple[Table, Look] | str | Picture"
+Captured: TypeAlias = "tuple[Table, Look] | str | Drawing"
 _CAPTURED: ContextVar[list[Captured] | None] = ContextVar("captured", default=None)
 
 
 @contextmanager
 def captured() -> Iterator[list[Captured]]:
-    """Within the block, collect what commands would write: tables, single figures, pictures."""
+    """Within the block, collect what commands would write: tables, single figures, plots."""
     results: list[Captured] = []
     token = _CAPTURED.set(results)
     try:
@@ -80,14 +86,21 @@ def write_figure(text: str) -> None:
         write_text([f"{text}\n"])
 
 
-def write_picture(picture: Picture) -> None:
-    """Draw a picture into its file."""
+def write_plot(plot: Plot, out: PlotOptions) -> None:
+    """Draw a plot as the user asked for: theme, size, title, file."""
+    from effcalc.plots.style import import_engine
+
+    if out.caption is not None:
+        plot = replace(plot, title=out.caption)
+    drawing = Drawing(plot, out)
     results = _CAPTURED.get()
     if results is not None:
-        results.append(picture)
+        results.append(drawing)
         return
-    with open_output(picture.path, binary=True) as file:
-        file.write(picture.draw())
+    import_engine()
+    picture = drawing.draw()
+    with open_output(out.output or "", binary=True) as file:
+        file.write(picture)
 
 
 def write_text(pieces: Iterable[str], output: str | None = None, *, document: bool = False) -> None:
