@@ -28,28 +28,27 @@ CAPTURE_ROWS = 1000
 """Rows of a table in a document at most."""
 
 
-class Picture(NamedTuple):
-    """A plot for a file, not yet drawn."""
+class Drawing(NamedTuple):
+    """A plot, and how to draw it."""
 
     plot: Plot
-    path: str
-    theme: str
-    width: int
+    options: PlotOptions
 
     def draw(self) -> bytes:
-        """Draw it, in the format that its path implies; the hash of its data is inside."""
-        from effcalc.plots.style import check_suffix, render
+        """Return the bytes of the file; raise `NeedsError` without what draws."""
+        from effcalc.plots.style import DEFAULT_WIDTH, check_suffix, render
 
-        return render(self.plot, check_suffix(self.path), self.theme, self.width)
+        suffix = check_suffix(self.options.output or "")
+        return render(self.plot, suffix, self.options.theme, self.options.size or DEFAULT_WIDTH)
 
 
-Captured: TypeAlias = "tuple[Table, Look] | str | Picture"
+Captured: TypeAlias = "tuple[Table, Look] | str | Drawing"
 _CAPTURED: ContextVar[list[Captured] | None] = ContextVar("captured", default=None)
 
 
 @contextmanager
 def captured() -> Iterator[list[Captured]]:
-    """Within the block, collect what commands would write: tables, single figures, pictures."""
+    """Within the block, collect what commands would write: tables, single figures, plots."""
     results: list[Captured] = []
     token = _CAPTURED.set(results)
     try:
@@ -89,19 +88,19 @@ def write_figure(text: str) -> None:
 
 def write_plot(plot: Plot, out: PlotOptions) -> None:
     """Draw a plot as the user asked for: theme, size, title, file."""
-    from effcalc.plots.style import DEFAULT_WIDTH, import_engine
+    from effcalc.plots.style import import_engine
 
     if out.caption is not None:
         plot = replace(plot, title=out.caption)
-    picture = Picture(plot, out.output or "", out.theme, out.size or DEFAULT_WIDTH)
+    drawing = Drawing(plot, out)
     results = _CAPTURED.get()
     if results is not None:
-        results.append(picture)
+        results.append(drawing)
         return
     import_engine()
-    drawn = picture.draw()
-    with open_output(picture.path, binary=True) as file:
-        file.write(drawn)
+    picture = drawing.draw()
+    with open_output(out.output or "", binary=True) as file:
+        file.write(picture)
 
 
 def write_text(pieces: Iterable[str], output: str | None = None, *, document: bool = False) -> None:

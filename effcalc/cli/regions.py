@@ -20,7 +20,7 @@ from typing import Any
 
 from effcalc.cli.app import run
 from effcalc.cli.main import usage
-from effcalc.cli.output import Captured, Picture, captured
+from effcalc.cli.output import Captured, Drawing, captured
 from effcalc.embed import Output
 from effcalc.embed.syntax import Syntax
 from effcalc.errors import InputError, RunError, one_line, suggest
@@ -149,7 +149,7 @@ def _output(result: Captured, syntax: Syntax) -> Output:
     format = FORMATS[syntax.format]
     if isinstance(result, str):
         return Output(format.escape(result), inline=True)
-    if isinstance(result, Picture):
-        return Output(syntax.image(result.path, result.plot.title), inline=True)
+    if isinstance(result, Drawing):
+        return Output(syntax.image(result.options.output or "", result.plot.title), inline=True)
     table, look = result
     return Output("".join(format.fragment(table, look)))
