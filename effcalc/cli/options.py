@@ -134,6 +134,20 @@ MaxLevel = Annotated[
     ),
     Default(None),
 ]
+Args = Annotated[
+    list[str],
+    typer.Option(
+        "--arg", metavar="NAME=VALUE", help="An argument of the factory; may be repeated."
+    ),
+]
+Inputs = Annotated[
+    list[str],
+    typer.Option(
+        "--input",
+        metavar="INPUT",
+        help="What goes in: 1x3x224x224, or tokens=1x128:int64; may be repeated.",
+    ),
+]
 
 
 # --- groups ------------------------------------------------------------------------------------

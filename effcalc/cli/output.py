@@ -7,7 +7,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -175,6 +175,29 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
                 sys.stderr.write(f"\r\x1b[K{what}: {done:,}{of}")
                 sys.stderr.flush()
             yield item
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a line about the work under way on stderr, where that is a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    told = 0.0
+
+    def tell(text: str) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= 0.1:
+            told = now
+            sys.stderr.write(f"\r\x1b[K{one_line(text, 79)}")
+            sys.stderr.flush()
+
+    try:
+        yield tell
     finally:
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()
