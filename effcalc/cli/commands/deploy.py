@@ -129,7 +129,7 @@ def deploy(
     effcalc deploy mobilenet-v2 --width 0.5 --on-chip all
     effcalc deploy squeezenet-1.1 --fit-device virtex-7
     effcalc deploy --paper
-    effcalc deploy --weights my-w.safetensors --deep-compression bits=6 --write my-w.effz
+    effcalc deploy --weights my-w.safetensors --deep-compression bits=6
     effcalc deploy --read my-w.effz --restore my-restored.safetensors
     """
     from effcalc.cli.networks import one_network, title
