@@ -432,8 +432,8 @@ def test_weights_that_do_not_fit_leave_the_old_file(squeezenet, tmp_path, change
         (["--weights", "x", "--deep-compression", "bits=6"], "x: cannot be read"),
         (["--weights", "x", "--deep-compression", "bits=6,huffman=no"], "always Huffman-coded"),
         (["--weights", "x", "--deep-compression", "bits=6", "--link", "1Gbps"], "leave out --wei"),
-        (["--write", "x"], "--write needs --weights"),
-        (["--restore", "x"], "--restore needs --read"),
+        (["--write", "x"], "--write is not for this table; it is for --weights"),
+        (["--restore", "x"], "--restore is not for this table; it is for --read"),
         (["--read", "x"], "x: cannot be read"),
         (["--read", "x", "--paper"], "give one of them"),
         (["--read", "x", "--restore", "/"], "--restore: '/' is not the name of a file"),
@@ -444,6 +444,14 @@ def test_errors_are_one_line(args, says, tmp_path, monkeypatch):
     result = run("deploy", *args)
     assert result.code == 2
     assert says in result.error()
+
+
+def test_numpy_is_an_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for args in (["--weights", "x", "--deep-compression", "bits=6"], ["--read", "x"]):
+        result = run("deploy", *args)
+        assert result.code == 3
+        assert "needs numpy; pip install 'effcalc[deploy]'" in result.error()
 
 
 def test_a_formula_without_weights_is_within_one_percent_of_random_ones(squeezenet):

@@ -59,7 +59,7 @@ def scattered(
 
 
 def quantise(weights: Floats, storage: Storage) -> Quantised:
-    """Prune a flat tensor to a density, and cluster what is kept; the same on every machine."""
+    """Prune a flat tensor to a density, and cluster what is kept; the same each time."""
     size = 1 << storage.bits
     if storage.density == 1:
         centroids = cluster(weights, size)

@@ -308,7 +308,7 @@ def effz_table(tensors: Sequence[Tensor], title: str) -> Table:
         Column("stored", "stored as", "text", "centroids, or the dtype"),
         Column("entries", "entries", "int", "codes, those of padding zeros too"),
         Column("bytes", "bytes", "int", "without name and shape"),
-        Column("bits", "bits each", "number", "for each number"),
+        Column("bits", "bits each", "number", "for each number", False),
     )
     rows: list[Row] = [
         {

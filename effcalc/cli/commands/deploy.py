@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import Network, OutputOptions, ScalingOptions
+from effcalc.cli.options import DEFAULT_NETWORK, Network, OutputOptions, ScalingOptions
 
 if TYPE_CHECKING:
     from effcalc.deploy.sizes import Storage
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from effcalc.table import Table
 
 Bits = Annotated[
-    str, typer.Option("--bits", metavar="NUMBERS", help="Bits of codebooks, 1 to 8: 8,6,4.")
+    str | None,
+    typer.Option(
+        "--bits", metavar="NUMBERS", help="Bits of codebooks, 1 to 8; 8,6,4 unless given."
+    ),
 ]
 Density = Annotated[
     str | None,
@@ -23,8 +26,12 @@ Density = Annotated[
     ),
 ]
 IndexBits = Annotated[
-    str,
-    typer.Option("--index-bits", metavar="N", help="Bits of a kept weight's relative index."),
+    str | None,
+    typer.Option(
+        "--index-bits",
+        metavar="N",
+        help="Bits of a kept weight's index, relative to the one before; 4 unless given.",
+    ),
 ]
 Huffman = Annotated[
     bool,
@@ -89,9 +96,9 @@ def deploy(
     network: Network,
     scaling: ScalingOptions,
     output: OutputOptions,
-    bits: Bits = "8,6,4",
+    bits: Bits = None,
     density: Density = None,
-    index_bits: IndexBits = "4",
+    index_bits: IndexBits = None,
     huffman: Huffman = False,
     deep_compression: DeepCompression = None,
     link: LinkOption = None,
@@ -122,7 +129,7 @@ def deploy(
     effcalc deploy mobilenet-v2 --width 0.5 --on-chip all
     effcalc deploy squeezenet-1.1 --fit-device virtex-7
     effcalc deploy --paper
-    effcalc deploy --weights my-w.safetensors --deep-compression bits=6 --write my-w.effz
+    effcalc deploy --weights my-w.safetensors --deep-compression bits=6
     effcalc deploy --read my-w.effz --restore my-restored.safetensors
     """
     from effcalc.cli.networks import one_network, title
@@ -143,16 +150,26 @@ def deploy(
     modes = [option for option, is_given in asked.items() if is_given]
     if len(modes) > 1:
         raise InputError(f"{' and '.join(modes)} are tables of their own; give one of them")
-    if weights is not None and deep_compression is None:
+    [mode] = modes or [""]
+    if weights is not None and mode != "--deep-compression":
         raise InputError("--weights needs --deep-compression, such as density=0.33,bits=6")
-    for option, value, needed, base in (
-        ("--write", write, "--weights", weights),
-        ("--restore", restore, "--read", read),
+    mode = "--weights" if weights is not None else mode
+    # Each option with those that it is for: what would be ignored is refused.
+    sizes = ("", "--on-chip", "--fit-device")
+    for option, value, use in (
+        ("--bits", bits, sizes),
+        ("--density", density, sizes),
+        ("--index-bits", index_bits, sizes),
+        ("--huffman", huffman or None, sizes),
+        ("--link", link, ("", "--deep-compression")),
+        ("--write", write, ("--weights",)),
+        ("--restore", restore, ("--read",)),
     ):
-        if value is not None and base is None:
-            raise InputError(f"{option} needs {needed}")
-    if link is not None and ((modes and deep_compression is None) or weights is not None):
-        raise InputError(f"--link is for sizes; leave out {'--weights' if weights else modes[0]}")
+        if value is not None and mode not in use:
+            instead = f"leave out {mode}" if "" in use else f"it is for {use[0]}"
+            raise InputError(f"{option} is not for this table; {instead}")
+    if mode in ("--paper", "--read") and (network, scaling) != (DEFAULT_NETWORK, ScalingOptions()):
+        raise InputError(f"{mode} is about networks of its own; leave out network and scaling")
     count = parse_count(clients, "--clients")
     if count < 1 or (count > 1 and link is None):
         raise InputError("--clients is how many the network is sent to over --link: at least 1")
@@ -160,8 +177,10 @@ def deploy(
         storages = steps(parse_compression(deep_compression))
     else:
         shares = None if density is None else parse_values(density, "--density")
-        index = parse_count(index_bits, "--index-bits")
-        storages = standard(parse_values(bits, "--bits"), shares, index, huffman)
+        if shares is None and index_bits is not None:
+            raise InputError("--index-bits is for pruned weights; give --density 0.33 too")
+        index = parse_count(index_bits or "4", "--index-bits")
+        storages = standard(parse_values(bits or "8,6,4", "--bits"), shares, index, huffman)
     if read is not None:
         table = _file(read, restore)
     elif weights is not None:
