@@ -31,8 +31,19 @@ ROOMS = [
         "expr",
         "arch",
     ),
-    *("archfile", "memory", "figures", "comm", "scaling", "solve", "fit", "published", "request"),
-    *("table", "grid", "formats", "saved", "views", "embed", "cli"),
+    *(
+        "archfile",
+        "memory",
+        "figures",
+        "comm",
+        "scaling",
+        "solve",
+        "fit",
+        "deploy",
+        "published",
+        "request",
+    ),
+    *("table", "grid", "formats", "profiling", "saved", "views", "plots", "embed", "cli"),
 ]
 
 
@@ -76,6 +87,7 @@ def test_only_the_torch_room_imports_torch():
     "arguments",
     [
         ["scale", "--phi", "3"],
+        ["comm", "--compute", "1s"],
         ["memory", "--phi", "3", "--batch", "32"],
         ["scale", "--max-macs", "1G"],
         ["compare", "alexnet"],
