@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from effcalc.arch import Arch
-from effcalc.errors import InputError
 from effcalc.memory import Prediction, Step, predict
 from effcalc.network import Network
 from effcalc.scaling import Scaled, build
