@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from effcalc.arch import Arch
-from effcalc.errors import InputError
 from effcalc.memory import Prediction, Step, predict
 from effcalc.network import Network
-from effcalc.scaling import build, by_phi
-from effcalc.solve import STEPS, largest_point
+from effcalc.scaling import Scaled, build
+from effcalc.solve import largest, search
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ def fit_batch(at: Callable[[int], Network], step: Step, limit: int) -> Fitted:
     def state(batch: int) -> int:
         return int(predict(at(batch), step).peak.total > limit)
 
-    found, _ = largest_point(state, 1, lowest=1)
+    found, _ = search(state, 1, lowest=1)
     return Fitted("batch", found, None if found is None else predict(at(found), step))
 
 
@@ -46,18 +45,11 @@ def fit_phi(
 ) -> Fitted:
     """Find the largest φ, in steps of 0.001, at which a batch needs at most `limit` bytes."""
 
-    def at(k: int) -> Network:
-        return build(arch, by_phi(arch, k / STEPS, *bases), batch, head)
+    def needs(at: Scaled) -> Prediction:
+        return predict(build(at.arch, at.scaling, batch, head), step)
 
-    def state(k: int) -> int:
-        try:
-            network = at(k)
-        except InputError:
-            return 1 if k > 0 else -1
-        return int(predict(network, step).peak.total > limit)
+    def over(at: Scaled) -> bool:
+        return needs(at).peak.total > limit
 
-    by_phi(arch, 0, *bases)  # bad bases are an error, not a network that does not fit
-    found, _ = largest_point(state, 0, lowest=None)
-    if found is None:
-        return Fitted("φ", None, None)
-    return Fitted("φ", found / STEPS, predict(at(found), step))
+    (fit,) = largest(arch, over, *bases, workers=1, head=head, kinds=("phi",))
+    return Fitted("φ", fit.value, None if fit.scaled is None else needs(fit.scaled))
