@@ -43,7 +43,7 @@ ROOMS = [
         "request",
         "sweep",
     ),
-    *("table", "grid", "formats", "profiling", "saved", "views", "embed", "cli"),
+    *("table", "grid", "formats", "profiling", "saved", "views", "plots", "embed", "cli"),
 ]
 
 
