@@ -411,7 +411,7 @@ class PlotOptions:
         typer.Option(
             "--picture-width",
             metavar="PIXELS",
-            parser=_whole("--picture-width", 320, 4000),
+            parser=whole("--picture-width", 320, 4000),
             help="Width of the whole picture; 720 without it.",
         ),
     ] = None
