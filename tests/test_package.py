@@ -44,7 +44,7 @@ ROOMS = [
         "request",
         "sweep",
     ),
-    *("table", "grid", "formats", "profiling", "saved", "views", "plots", "embed", "cli"),
+    *("table", "grid", "formats", "profiling", "saved", "views", "plots", "report", "embed", "cli"),
 ]
 
 
