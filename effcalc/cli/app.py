@@ -188,7 +188,7 @@ class Command(TyperCommand):
         agree = ctx.find_root().meta.get("agree")
         if agree is not None:
             _, _, given = self.make_parser(ctx).parse_args(list(args))
-            agree([p.opts[0] for p in given if p.param_type_name == "option"])
+            agree([max(p.opts, key=len) for p in given if p.param_type_name == "option"])
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
