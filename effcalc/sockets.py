@@ -59,7 +59,8 @@ def _info(connection: socket.socket) -> Carried:
     if len(data) < _LENGTH:
         raise NeedsError("this kernel's TCP_INFO does not count bytes; Linux 4.2 and later do")
     (unacked,) = struct.unpack_from("I", data, _UNACKED)
-    return Carried(*struct.unpack_from("QQ", data, _BYTES), unacked)
+    sent, received = struct.unpack_from("QQ", data, _BYTES)
+    return Carried(sent, received, unacked)
 
 
 def settled(leave_out: int | None = None, patience: float = 20.0) -> dict[str, Carried]:

@@ -47,12 +47,12 @@ _OPS: dict[str, tuple[str, int, int | None]] = {
 }
 
 
-class Listing(TorchDispatchMode):
+class Listing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is active, every operator of c10d that runs is appended to `found`."""
 
     def __init__(self) -> None:
         """Start with nothing found."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[Listed] = []
 
     def __torch_dispatch__(

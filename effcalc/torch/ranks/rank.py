@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import FileStore, PrefixStore
 
 from effcalc.comm.strategies import Setup
 from effcalc.errors import NeedsError
@@ -95,14 +96,14 @@ def _join(place: Place) -> tuple[Any, int | None]:
     if place.file:
         torch.set_num_threads(1)
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        store = dist.FileStore(place.file, place.workers)
+        file = FileStore(place.file, place.workers)
         dist.init_process_group(
-            place.backend, store=store, rank=place.rank, world_size=place.workers, timeout=wait
+            place.backend, store=file, rank=place.rank, world_size=place.workers, timeout=wait
         )
-        return dist.PrefixStore("effcalc", store), None
+        return PrefixStore("effcalc", file), None
     dist.init_process_group(place.backend, timeout=wait)
     store = dist.distributed_c10d._get_default_store()
-    return dist.PrefixStore("effcalc", store), int(os.environ["MASTER_PORT"])
+    return PrefixStore("effcalc", store), int(os.environ["MASTER_PORT"])
 
 
 def _phases(network: Network | None, request: dict[str, Any], device: torch.device) -> train.Phases:
