@@ -53,15 +53,26 @@ def phases(plan: Plan, strategy: str) -> tuple[Phase, ...]:
     return plan.phases
 
 
-def compare(expected: Sequence[Phase], answers: Sequence[Mapping[str, Any]]) -> list[Compared]:
-    """Compare the phases with what each rank answered (`effcalc.torch.ranks.rank.run`)."""
+def alone(phases: Sequence[Phase]) -> tuple[Phase, ...]:
+    """Each different collective of some phases as a phase of its own."""
+    seen: dict[tuple[object, ...], Collective] = {}
+    for phase in phases:
+        for c in phase.collectives:
+            seen.setdefault((c.op, c.size, c.element, c.root), c._replace(repeats=1))
+    return tuple(Phase(f"{c.op} of {c.size:,} bytes alone", (c,)) for c in seen.values())
+
+
+def compare(
+    expected: Sequence[Phase], answers: Sequence[Mapping[str, Any]], run: int = 0
+) -> list[Compared]:
+    """Compare phases with what each rank answered (`effcalc.torch.ranks.rank.run`) of a run."""
     n = len(answers)
     link = Link("", "", "", 1.0, 0.0)
     cluster = Cluster(n, n, link, link)
     found = []
     for at, phase in enumerate(expected):
         for rank, answer in enumerate(answers):
-            seen = answer["phases"][at]
+            seen = answer["runs"][run][at]
             backend = answer["environment"]["backend"]
             algorithm = ALGORITHMS["gloo" if backend == "gloo" else "ring"]
             predicted = _traffic(phase.collectives, algorithm, cluster, rank)
@@ -117,7 +128,11 @@ def difference(
             return f"{phase.name}, collective {at + 1}: predicted {said}, torch ran {_say(real)}"
     names = {"reduce_scatter": "all_reduce"} if backend == "gloo" else {}
     mapped = [(names.get(op, op), size) for op, size, _ in ran]
-    kept = [(op, size) for op, size, *_ in recorded]
+    # Of a gather and a scatter only the root has the whole; the recorder tells what a rank has.
+    kept = [
+        (op, mapped[i][1] if op in ("gather", "scatter") and i < len(mapped) else size)
+        for i, (op, size, *_) in enumerate(recorded)
+    ]
     for at in range(max(len(mapped), len(kept))):
         first = mapped[at] if at < len(mapped) else None
         second = kept[at] if at < len(kept) else None

@@ -30,7 +30,8 @@ def _bytes(value: Any) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-# Operators of c10d: what each is, the argument whose bytes are S, and that of the root.
+# Operators of c10d: what each is, the argument whose bytes are S (of one rank for a gather and a
+# scatter, whose other side only the root has), and that of the root.
 _OPS: dict[str, tuple[str, int, int | None]] = {
     "allreduce_": ("all_reduce", 0, None),
     "allreduce_coalesced_": ("all_reduce", 0, None),
@@ -43,6 +44,8 @@ _OPS: dict[str, tuple[str, int, int | None]] = {
     "reduce_scatter_tensor_coalesced_": ("reduce_scatter", 1, None),
     "alltoall_": ("all_to_all", 1, None),
     "alltoall_base_": ("all_to_all", 1, None),
+    "gather_": ("gather", 1, 3),
+    "scatter_": ("scatter", 0, 3),
     "barrier": ("barrier", -1, None),
 }
 
@@ -66,9 +69,10 @@ class Listing(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _listed(name: str, args: tuple[Any, ...]) -> Listed:
     op, at, root = _OPS.get(name, (name, 0, None))
     value = args[at] if at >= 0 else ()
+    ranks = torch.distributed.get_world_size() if op in ("gather", "scatter") else 1
     first = next((t for t in tree_leaves(args) if isinstance(t, Tensor)), None)
     element = first.element_size() if first is not None and at >= 0 else 1
-    return Listed(op, _bytes(value), element, args[root] if root is not None else 0)
+    return Listed(op, _bytes(value) * ranks, element, args[root] if root is not None else 0)
 
 
 # --- the flight recorder -----------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -36,40 +36,67 @@ class Place(NamedTuple):
     seconds: float
 
 
-def run(network: Network | None, request: dict[str, Any], place: Place) -> dict[str, Any]:
-    """Run the phases that a request asks for, and return what this rank saw of each.
+class Run(NamedTuple):
+    """What to run: a strategy on a network, or collectives alone."""
 
-    The answer has `phases`: name, bytes sent and received on sockets (none with NCCL), the
-    collectives that ran, and those in the flight recorder; and `environment`.
+    network: Network | None = None
+    strategy: str = ""
+    setup: Setup = Setup()
+    collectives: Sequence[Listed] = ()
+
+
+def run(runs: Sequence[Run], place: Place) -> dict[str, Any]:
+    """Run one after the other, and return what this rank saw of each.
+
+    The answer has `runs`, a list of phases for each: name, bytes sent and received on sockets
+    (none with NCCL), the collectives that ran, and those in the flight recorder; and
+    `environment`. Under torchrun `all` has the answers of every rank, on rank 0.
     """
     os.environ["TORCH_FR_BUFFER_SIZE"] = RECORDS
     device = _device(place)
     store, port = _join(place)
     try:
-        torch.manual_seed(0)
         news = recorder()
-        news()
-        seen = []
-        for name, work in _phases(network, request, device):
-            listing = Listing()
-
-            def measured(work: Callable[[], None] = work, listing: Listing = listing) -> None:
-                with listing:
-                    work()
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-
-            wire = _counted(measured, store, port) if place.backend == "gloo" else None
-            if wire is None:
-                measured()
-            seen.append({"name": name, "wire": wire, "listed": listing.found, "recorded": news()})
-        answer: dict[str, Any] = {"phases": seen, "environment": environment(place)}
+        seen = [
+            [
+                _phase(name, work, news, place.backend == "gloo", store, port)
+                for name, work in _phases(one, device)
+            ]
+            for one in runs
+        ]
+        answer: dict[str, Any] = {"runs": seen, "environment": environment(place)}
         if not place.file:
             answer["all"] = _exchanged(answer, store, place)
         _meet(store)
     finally:
         dist.destroy_process_group()
     return answer
+
+
+def _phase(
+    name: str,
+    work: Callable[[], None],
+    news: Callable[[], list[Listed]],
+    counted: bool,
+    store: Any,
+    port: int | None,
+) -> dict[str, Any]:
+    """Run a phase, and say what it ran and sent."""
+    news()
+    listing = Listing()
+
+    def listed() -> None:
+        with listing:
+            work()
+        if not counted:
+            torch.cuda.synchronize()
+
+    wire = None
+    if counted:
+        wire = _counted(listed, store, port)
+    else:
+        listed()
+    return {"name": name, "wire": wire, "listed": listing.found, "recorded": news()}
 
 
 def _exchanged(answer: dict[str, Any], store: Any, place: Place) -> list[dict[str, Any]]:
@@ -106,11 +133,12 @@ def _join(place: Place) -> tuple[Any, int | None]:
     return PrefixStore("effcalc", store), int(os.environ["MASTER_PORT"])
 
 
-def _phases(network: Network | None, request: dict[str, Any], device: torch.device) -> train.Phases:
-    if network is None:
-        return train.alone([Listed(*c) for c in request["collectives"]], device)
-    make = {"ddp": train.ddp, "fully-shard": train.fully_shard}[request["strategy"]]
-    return make(network, Setup(**request["setup"]), device)
+def _phases(one: Run, device: torch.device) -> train.Phases:
+    torch.manual_seed(0)
+    if one.network is None:
+        return train.alone(one.collectives, device)
+    make = {"ddp": train.ddp, "fully-shard": train.fully_shard}[one.strategy]
+    return make(one.network, one.setup, device)
 
 
 def _counted(work: Callable[[], None], store: Any, port: int | None) -> tuple[int, int]:
