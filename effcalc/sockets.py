@@ -19,7 +19,7 @@ from effcalc.errors import NeedsError, RunError
 
 # Offsets in struct tcp_info of <linux/tcp.h>: tcpi_unacked, and two of 8 bytes each.
 _UNACKED, _BYTES, _LENGTH = 24, 120, 136
-_QUIET, _POLL = 0.03, 0.005  # seconds
+_QUIET, _POLL = 0.01, 0.002  # seconds
 
 
 class Carried(NamedTuple):
@@ -64,7 +64,7 @@ def _info(connection: socket.socket) -> Carried:
 
 
 def settled(leave_out: int | None = None, patience: float = 20.0) -> dict[str, Carried]:
-    """Return `carried` once nothing is on its way and the counters stand still for 30 ms.
+    """Return `carried` once nothing is on its way and the counters stand still for 10 ms.
 
     Raises `RunError` where they do not within `patience` seconds.
     """

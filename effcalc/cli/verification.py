@@ -52,6 +52,11 @@ class VerifyOptions:
         str, typer.Option("--time-limit", metavar="TIME", help="After which the ranks are ended.")
     ] = "300s"
 
+    def check(self) -> None:
+        """Refuse what is said of a verification that is not asked for."""
+        if not self.verify and self != VerifyOptions():
+            raise InputError("-n, --tolerance, --time-limit and --backend are for --verify")
+
 
 def verify(
     network: str,

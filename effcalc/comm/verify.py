@@ -77,7 +77,7 @@ def compare(
             algorithm = ALGORITHMS["gloo" if backend == "gloo" else "ring"]
             predicted = _traffic(phase.collectives, algorithm, cluster, rank)
             if seen["wire"] is None:  # NCCL has no sockets of this process to look at
-                ran = [Collective(op, size, "", *rest) for op, size, *rest in seen["recorded"]]
+                ran = [Collective(op, size, "", el) for op, size, el, *_ in seen["recorded"]]
                 measured = _traffic(ran, algorithm, cluster, rank)
                 sent, received, wire = measured.sent, measured.received, None
             else:
@@ -147,5 +147,6 @@ def difference(
 def _say(collective: tuple[Any, ...] | None) -> str:
     if collective is None:
         return "nothing"
-    root = f" from rank {collective[2]}" if collective[0] == "broadcast" and collective[2:] else ""
+    op, _, *roots = collective
+    root = f" from rank {roots[0]}" if op == "broadcast" and roots and roots[0] else ""
     return f"{collective[0]} of {collective[1]:,} bytes{root}"

@@ -61,6 +61,7 @@ def comm(
     links, group = wires.links()
     at = one_network(network, scaling, "comm")
     name = f"{title(at)}: {', '.join(s.name for s in strategies)}"
+    checked.check()
     if checked.verify:
         table, wrong = verify(network, scaling, strategies, setups, checked, f"{name}, verified")
         if table is not None:

@@ -16,7 +16,7 @@ from torch._C._distributed_c10d import FileStore, PrefixStore
 from effcalc.comm.strategies import Setup
 from effcalc.errors import NeedsError
 from effcalc.network import Network
-from effcalc.sockets import between, settled
+from effcalc.sockets import Carried, between, carried, settled
 from effcalc.torch.ranks import train
 from effcalc.torch.ranks.listing import Listed, Listing, recorder
 
@@ -143,22 +143,29 @@ def _phases(one: Run, device: torch.device) -> train.Phases:
 
 def _counted(work: Callable[[], None], store: Any, port: int | None) -> tuple[int, int]:
     """Bytes sent and received while all ranks do some work, from standstill to standstill."""
-    _meet(store)
-    before = settled(port)
+    before = _standstill(store, port)
     _meet(store)
     work()
+    return between(before, _standstill(store, port))
+
+
+def _standstill(store: Any, port: int | None) -> dict[str, Carried]:
+    """What connections have carried once every rank's have nothing on their way."""
     _meet(store)
-    after = settled(port)
-    return between(before, after)
+    settled(port)
+    _meet(store)
+    return carried(port)
 
 
 def _meet(store: Any) -> None:
-    """Wait until every rank is here."""
+    """Wait until every rank is here; the last one tells the others."""
     ranks = dist.get_world_size()
     here = store.add("met", 1)
-    round_ = -(-here // ranks) * ranks
-    while store.add("met", 0) < round_:
-        time.sleep(0.002)
+    key = f"met {-(-here // ranks)}"
+    if here % ranks == 0:
+        store.set(key, "")
+    while not store.check([key]):
+        time.sleep(0.001)
 
 
 def environment(place: Place) -> dict[str, str | int]:
