@@ -306,8 +306,8 @@ def test_ranks_that_hang_are_ended_and_4():
 
 
 def test_a_ranks_own_error_is_shown():
-    with pytest.raises(RunError, match=r"rank \d failed: there is no collective 'sing' to run"):
-        verification.start([{"collectives": [["sing", 4, 4, 0]]}], 2, 120)
+    with pytest.raises(RunError, match=r"rank \d failed: no network is named 'resnet-7'"):
+        verification.start([asked("resnet-7", ScalingOptions(), "ddp", Setup())], 2, 120)
 
 
 def ranks_of(pid: int) -> list[int]:

@@ -20,6 +20,7 @@ ROOMS = [
     *(
         "errors",
         "paths",
+        "sockets",
         "num",
         "units",
         "network",

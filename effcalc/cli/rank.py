@@ -14,16 +14,23 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     from effcalc.cli.networks import one_network
     from effcalc.cli.options import ScalingOptions
     from effcalc.comm.strategies import Setup
+
+    # What cannot be is told before torch is loaded.
+    networks = [
+        one_network(one["network"], ScalingOptions(**one["scaling"]), "--verify").network
+        if "network" in one
+        else None
+        for one in request["runs"]
+    ]
     from effcalc.torch.ranks.listing import Listed
     from effcalc.torch.ranks.rank import Place, Run, run
 
-    runs = []
-    for one in request["runs"]:
-        if "collectives" in one:
-            runs.append(Run(collectives=[Listed(*c) for c in one["collectives"]]))
-            continue
-        at = one_network(one["network"], ScalingOptions(**one["scaling"]), "--verify")
-        runs.append(Run(at.network, one["strategy"], Setup(**one["setup"])))
+    runs = [
+        Run(collectives=[Listed(*c) for c in one["collectives"]])
+        if network is None
+        else Run(network, one["strategy"], Setup(**one["setup"]))
+        for one, network in zip(request["runs"], networks, strict=True)
+    ]
     return run(runs, Place(**request["place"]))
 
 

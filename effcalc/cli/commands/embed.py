@@ -12,7 +12,7 @@ from effcalc.errors import CheckFailed, InputError, RunError, one_line, suggest
 PURE = ("archs", "comm", "compare", "deploy", "papers", "scale")
 """The commands that a document may hold: they read architecture files and write nothing."""
 
-_REFUSED = ("--output", "-o", "--format", "--help", "-h", "--debug", "--version")
+_REFUSED = ("--verify", "--output", "-o", "--format", "--help", "-h", "--debug", "--version")
 
 Paths = Annotated[
     list[str],
