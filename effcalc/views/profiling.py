@@ -10,7 +10,7 @@ from effcalc.network import Layer
 from effcalc.ops import Cost, cost, total
 from effcalc.profiling.events import Owner
 from effcalc.profiling.results import Measurement, Profile, Profiled, mean_of
-from effcalc.profiling.roofline import ABOVE, Roofs, verdict, why_above
+from effcalc.profiling.roofline import ABOVE, Roofs, recorded_as, verdict, why_above
 from effcalc.profiling.statistics import summarize
 from effcalc.table import CONVENTIONS, Column, Row, Table
 from effcalc.units import Value, format_bandwidth, format_flops, format_percent
@@ -262,9 +262,9 @@ def _layer_table(
         _layer_columns(per, m, profile.roofs is not None),
         rows,
         (*_above_roof(rows, profile), *_breakdown_notes(m, profiled), *_notes(profile)),
-        total=_layer_total(groups.values(), m, profiled),
+        total=_layer_total(m, profiled),
         conventions=CONVENTIONS,
-        environment=profile.environment,
+        environment={**profile.environment, **recorded_as(profile.roofs)},
         layout="rows",
     )
 
@@ -369,7 +369,7 @@ def _above_roof(rows: list[Row], profile: Profile) -> list[str]:
     ]
 
 
-def _layer_total(groups: object, m: Measurement, profiled: Profiled) -> Row:
+def _layer_total(m: Measurement, profiled: Profiled) -> Row:
     costs = [(cost(la), la.count) for la in (m.network.layers if m.network is not None else ())]
     whole = total(costs)
     runs = [sum(times) for times in zip(*profiled.samples.values(), strict=True)]
