@@ -141,7 +141,7 @@ def profile(
     effcalc profile mypackage.models:make --arg depth=3 --input 8x3x64x64
     effcalc profile --per layer --output before.json
     effcalc profile --per layer --against before.json --fail-slower 5%
-    torchrun --nproc-per-node 2 -m effcalc profile resnet-50 --mode train --batch 8
+    torchrun --nproc-per-node 2 -m effcalc profile --mode train
     """
     from effcalc.cli.output import check_output, write_table
     from effcalc.errors import CheckFailed, EffcalcError, InputError, need
