@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from effcalc.errors import InputError
@@ -25,6 +26,8 @@ from effcalc.units import format_bandwidth, format_flops, format_percent
 
 if TYPE_CHECKING:
     import altair as alt
+
+    from effcalc.plots.marks import Layers
 
 BARS = 25
 """Layers that have a bar; the others share the last one."""
@@ -60,7 +63,10 @@ def roofline(layers: Table) -> Plot:
             Column("bandwidth", "bandwidth", "bytes_per_second"),
             Column("flops", "peak", "flops_per_second"),
         ),
-        [{"level": level, "bandwidth": rate, "flops": flops} for level, rate in bandwidths],
+        [
+            {"level": ", ".join(name for name, _ in run), "bandwidth": rate, "flops": flops}
+            for rate, run in groupby(bandwidths, lambda pair: pair[1])
+        ],
     )
     subtitle = (
         "above: layers that compute, area by share of the time; below: the time of every layer",
@@ -75,9 +81,8 @@ def _draw(look: Look, table: Table, roofs: Table) -> alt.TopLevelMixin:
     import altair as alt
 
     rows = records(table)
-    return alt.vconcat(
-        _roofs_and_points(look, table, rows, records(roofs)), _bars(look, table, rows), spacing=28
-    ).resolve_scale(color="shared", shape="shared")
+    top = _roofs_and_points(look, table, rows, records(roofs))
+    return alt.vconcat(top, _bars(look, table, rows), spacing=28)
 
 
 def _kind(row: dict[str, Any]) -> str:
@@ -104,13 +109,14 @@ def _colour(look: Look) -> alt.Color:
 
 def _roofs_and_points(
     look: Look, table: Table, rows: list[dict[str, Any]], roofs: list[dict[str, Any]]
-) -> alt.LayerChart:
+) -> Layers:
     import altair as alt
 
     points = [{**r, "kind": _kind(r)} for r in rows if r["flops_rate"] and r["intensity"]]
     peak = roofs[0]["flops"]
     slowest = min(r["bandwidth"] for r in roofs)
-    intensities = [p["intensity"] for p in points] + [peak / slowest]
+    ridges = [peak / r["bandwidth"] for r in roofs]
+    intensities = [p["intensity"] for p in points] + [min(ridges) / 2, max(ridges)]
     low, high = min(intensities) / 2, max(intensities) * 2
     rates = [p["flops_rate"] for p in points] + [peak]
     bottom, top = min([*rates, slowest * low]) / 1.5, max(rates) * 1.8
@@ -154,7 +160,7 @@ def _roofs_and_points(
                 scale=alt.Scale(domain=list(_KINDS), range=list(SHAPES[: len(_KINDS)])),
                 legend=None,
             ),
-            size=alt.Size("share:Q", scale=alt.Scale(range=[25, 500]), legend=None),
+            size=alt.Size("share:Q", scale=alt.Scale(range=[25, 300]), legend=None),
             tooltip=tooltips(table, "name", "time", "flops_rate", "intensity", "bound"),
         )
     )
@@ -189,7 +195,7 @@ def _roof_texts(
     return texts
 
 
-def _bars(look: Look, table: Table, rows: list[dict[str, Any]]) -> alt.LayerChart:
+def _bars(look: Look, table: Table, rows: list[dict[str, Any]]) -> Layers:
     import altair as alt
 
     ordered = sorted(rows, key=lambda row: -row["time"])
@@ -201,7 +207,7 @@ def _bars(look: Look, table: Table, rows: list[dict[str, Any]]) -> alt.LayerChar
                       "kind": "no layer", "time_text": ""})  # fmt: skip
     for order, row in enumerate(shown):
         percent = format_percent(row["share"], 3)
-        row |= {"order": order, "label": f"{row['time_text']}  {percent}".strip()}
+        row |= {"order": order, "label": f"{row['time_text']}, {percent}".strip(", ")}
     names = [str(row["name"]) for row in shown]
     room = 6.2 * max(map(len, names), default=0)
     base = chart_of(shown).encode(

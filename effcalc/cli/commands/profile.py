@@ -98,6 +98,14 @@ FailSlower = Annotated[
         help="With --against, end with 1 where it is slower by more, and beyond the noise: 5%.",
     ),
 ]
+Picture = Annotated[
+    str | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="With --per layer, draw layers under their roofs: .svg, .png or .html.",
+    ),
+]
 Trace = Annotated[
     str | None,
     typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto or Chrome (.json)."),
@@ -123,6 +131,7 @@ def profile(
     input: Inputs = [],  # noqa: B006
     per: Per = None,
     trace: Trace = None,
+    plot: Picture = None,
     against: Against = None,
     fail_slower: FailSlower = None,
 ) -> None:
@@ -136,7 +145,7 @@ def profile(
     Examples:
     effcalc profile
     effcalc profile --phi 1 --batch 1,8,32
-    effcalc profile resnet-50 --batch 8 --per layer
+    effcalc profile resnet-50 --batch 8 --per layer --plot roofline.svg
     effcalc profile torchvision:vit_b_16 --mode train --batch 8 --per kernel
     effcalc profile mypackage.models:make --arg depth=3 --input 8x3x64x64
     effcalc profile --per layer --output before.json
@@ -153,6 +162,8 @@ def profile(
         raise InputError("--per and --trace are for one batch size, such as --batch 8")
     if trace is not None:
         check_output(trace)
+    if plot is not None:
+        _check_plot(plot, per)
     old, limit = _saved(against, fail_slower, per)
     need("torch", "profiling", "torch")
     from effcalc.torch.profile.ranks import launched
@@ -186,6 +197,8 @@ def profile(
     if not first:
         return
     table = _table(measured[0], per, max_level)
+    if plot is not None:
+        _draw(table, plot)
     if old is not None and against is not None:
         from effcalc.views.against import against_table, slower
 
@@ -196,6 +209,28 @@ def profile(
             raise CheckFailed(f"--fail-slower {fail_slower}: {', '.join(found)}")
         return
     write_table(table, output)
+
+
+def _check_plot(path: str, per: str | None) -> None:
+    """Refuse a picture that cannot be drawn, before anything is measured."""
+    from effcalc.cli.output import check_output
+    from effcalc.errors import InputError
+    from effcalc.plots.style import check_suffix, import_engine
+
+    if per not in ("layer", "module"):
+        raise InputError("--plot draws layers: give --per layer")
+    check_suffix(path)
+    check_output(path)
+    import_engine()
+
+
+def _draw(table: Table, path: str) -> None:
+    """Draw a table of layers to a file, whole or not at all."""
+    from effcalc.cli.options import PlotOptions
+    from effcalc.cli.output import write_plot
+    from effcalc.plots.roofline import roofline
+
+    write_plot(roofline(table), PlotOptions(output=path))
 
 
 def _saved(
