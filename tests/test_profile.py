@@ -13,7 +13,8 @@ from torch import nn
 import effcalc
 from effcalc.profiling.events import Owner
 from effcalc.saved import latency
-from effcalc.views.profiling import breakdown_table, profile_table
+from effcalc.views.profile_parts import breakdown_table
+from effcalc.views.profiling import profile_table
 from tests.cli_helpers import run
 from tests.profile_targets import Small
 from tests.torch_watch import Watch

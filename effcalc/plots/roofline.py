@@ -39,7 +39,7 @@ _KEYS = ("name", "time", "share", "flops_rate", "intensity", "bound", "efficienc
 
 
 def roofline(layers: Table) -> Plot:
-    """Draw `views.profiling.breakdown_table` by layer or module.
+    """Draw `views.profile_parts.breakdown_table` by layer or module.
 
     Above, each layer's FLOP/s against its arithmetic intensity, under the roofs that
     `effcalc device` measured; layers without FLOPs, which have no intensity, are not there.

@@ -67,11 +67,6 @@ class Roofs:
         fitting = (level.name for level in self.levels if level.size >= working_set)
         return next(fitting, MEMORY)
 
-    @property
-    def ridge(self) -> float:
-        """FLOPs per byte from which memory no longer bounds: peak over memory bandwidth."""
-        return self.flops / self.bandwidth[-1][1]
-
 
 class Verdict(NamedTuple):
     """Which roof bounds a row, and the share of what that roof allows that is reached."""

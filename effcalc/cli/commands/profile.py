@@ -154,7 +154,7 @@ def profile(
     """
     from effcalc.cli.output import check_output, write_table
     from effcalc.errors import CheckFailed, EffcalcError, InputError, need
-    from effcalc.views.profiling import check_per
+    from effcalc.views.profile_parts import check_per
 
     check_per(per, max_level, compiled=compile)
     batches = _batches(batch)
@@ -257,7 +257,8 @@ def _saved(
 
 
 def _table(profile: Profile, per: str | None, max_level: int | None) -> Table:
-    from effcalc.views.profiling import breakdown_table, profile_table
+    from effcalc.views.profile_parts import breakdown_table
+    from effcalc.views.profiling import profile_table
 
     return profile_table(profile) if per is None else breakdown_table(profile, per, max_level)
 
