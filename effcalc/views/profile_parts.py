@@ -19,7 +19,10 @@ from effcalc.views.profiling import layers_of, notes, title
 PER = ("layer", "module", "kernel")
 
 OTHERS: Mapping[str, tuple[str, str]] = {
-    "between": ("(between layers)", "in modules that run no operator themselves"),
+    "between": (
+        "(between layers)",
+        "in a module that runs no operator itself, before its first layer",
+    ),
     "loss": ("(loss)", "the loss and its backward pass"),
     "autograd": ("(autograd engine)", "between the nodes of the backward pass"),
     "optimizer": ("(optimizer)", "the step of the optimizer"),
@@ -87,9 +90,12 @@ def _namer(
     def name(owner: Owner) -> str:
         if owner.kind != "layer":
             return OTHERS[owner.kind][0]
-        if owner.path not in known and m.network is not None:
-            return OTHERS["between"][0]
-        path = owner.path if per == "module" else m.merged.get(owner.path, owner.path)
+        path = owner.path
+        if path not in known and m.network is not None:
+            if not owner.after or owner.after not in known:
+                return OTHERS["between"][0]
+            path = owner.after
+        path = path if per == "module" else m.merged.get(path, path)
         return ".".join(path.split(".")[:max_level]) or profile.name
 
     return name

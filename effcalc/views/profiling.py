@@ -149,4 +149,4 @@ def layers_of(m: Measurement) -> dict[str, list[Layer]]:
 
 
 def _is_layer(owner: Owner, known: Mapping[str, list[Layer]]) -> bool:
-    return owner.kind == "layer" and owner.path in known
+    return owner.kind == "layer" and (owner.path in known or owner.after in known)

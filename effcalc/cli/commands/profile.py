@@ -29,7 +29,7 @@ Target = Annotated[
     typer.Argument(
         metavar="NETWORK",
         help="A network of effcalc archs, or package.module:factory, file.py:factory, "
-        "torchvision:NAME, timm:NAME.",
+        "torchvision:NAME, timm:NAME, model.pt2.",
     ),
 ]
 Device = Annotated[
@@ -327,9 +327,12 @@ def _source(
     from effcalc.torch.profile.subject import from_scaled, from_target
 
     where = one_line(network)
-    if network.endswith((".onnx", ".pt2")):
+    if network.endswith(".onnx"):
         raise InputError(f"{where}: holds no module to run; give what makes it: module:factory")
-    if is_code(network):
+    pt2 = network.endswith(".pt2")
+    if pt2 and arg:
+        raise InputError(f"{where}: --arg is for a model in code, and this is a .pt2 file")
+    if pt2 or is_code(network):
         if scaling != type(scaling)():
             raise InputError(f"{where}: scaling options are for networks of effcalc archs")
         return where, from_target(network, arg, input)
