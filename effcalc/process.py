@@ -53,8 +53,12 @@ class Ended(NamedTuple):
 # --- parent ------------------------------------------------------------------------------------
 
 
-def run(module: str, request: dict[str, Any], limits: Limits) -> Ended:
+def run(
+    module: str, request: dict[str, Any], limits: Limits, stop: threading.Event | None = None
+) -> Ended:
     """Run `python -m MODULE` in a process of its own, and wait for what it answers.
+
+    Setting `stop` ends it, where another thread than the one that waits has to.
 
     `module` must call `serve`. The child finds the same packages as this process and nothing
     more: the working directory is on its path only where it is on this process's.
@@ -76,7 +80,7 @@ def run(module: str, request: dict[str, Any], limits: Limits) -> Ended:
         raise
     finally:
         os.close(send)
-    watch = _Watch(process, receive, limits, started)
+    watch = _Watch(process, receive, limits, started, stop or threading.Event())
     try:
         assert process.stdin is not None
         # The pipe stays open: that it closes tells the child that its parent is gone.
@@ -105,9 +109,15 @@ class _Watch:
     """Reads a child's pipes and looks at its size until it ends or must be ended."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], receive: int, limits: Limits, started: float
+        self,
+        process: subprocess.Popen[bytes],
+        receive: int,
+        limits: Limits,
+        started: float,
+        stop: threading.Event,
     ) -> None:
         self.process, self.receive, self.limits, self.started = process, receive, limits, started
+        self.stop = stop
         self.answer, self.tail = b"", b""
         self.peak = 0
         self.seconds = 0.0
@@ -129,6 +139,8 @@ class _Watch:
                 if over:
                     return ""
                 self.peak = max(self.peak, peak_rss(self.process.pid))
+                if self.stop.is_set():
+                    return "stopped"
                 if self.seconds > self.limits.seconds:
                     return f"stopped after {format_seconds(self.limits.seconds)} (--time-limit)"
                 if self.peak > self.limits.memory:
