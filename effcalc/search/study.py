@@ -81,7 +81,9 @@ class Study:
         with self._lock():
             if not self._settled().waiting:
                 return None
-            trial = self._study.ask()  # takes the first that waits
+            with warnings.catch_warnings():  # heartbeats are recorded here, not by optimize
+                warnings.simplefilter("ignore", UserWarning)
+                trial = self._study.ask()  # takes the first that waits
             self._beat(trial._trial_id)
             number = int(trial.user_attrs["candidate"])
             self._mine[number] = trial
@@ -356,6 +358,7 @@ def shared(
             "--storage: give postgresql://USER@HOST/DATABASE; only there do several processes "
             "work on one study safely, and one process needs a --study file alone"
         )
+    url = url.replace("postgresql://", "postgresql+psycopg://", 1)  # the driver of the extra
     need("sqlalchemy", "--storage", "search")
     import sqlalchemy
     from optuna.exceptions import StorageInternalError
@@ -425,7 +428,8 @@ def stored(
                 raise InputError(f"--study: there is no file {one_line(place)!r}")
             study = optuna.load_study(study_name="effcalc", storage=_journal(optuna, place))
         else:
-            study = optuna.load_study(study_name=place, storage=storage)
+            url = storage.replace("postgresql://", "postgresql+psycopg://", 1)
+            study = optuna.load_study(study_name=place, storage=url)
     except (KeyError, ValueError):
         raise InputError(f"--study: there is no search {one_line(place)!r}") from None
     except ImportError as error:

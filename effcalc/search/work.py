@@ -11,6 +11,9 @@ from effcalc.errors import RunError
 from effcalc.search.evaluate import Result
 from effcalc.search.study import Progress, Study
 
+HOPELESS = 3
+"""Failures of a process, while no attempt at all has succeeded, after which it ends."""
+
 Run = Callable[[int, threading.Event], Result]
 """Evaluates the candidate of a number; setting the event ends it."""
 
@@ -20,8 +23,9 @@ def work(study: Study, run: Run, jobs: int, seconds: float) -> Iterator[Progress
 
     At least every `seconds` the study hears that this process is alive. Where other processes
     work too, the end is when all candidates are done, whoever does them. Raises `RunError` where
-    a candidate is given up before any has a result: the command is wrong, not the candidate.
+    the first attempts all fail: then the command is wrong, and not a candidate.
     """
+    causes: list[str] = []
     stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         under_way: dict[Future[Result], int] = {}
@@ -33,13 +37,16 @@ def work(study: Study, run: Run, jobs: int, seconds: float) -> Iterator[Progress
                     finished, _ = wait(under_way, seconds, FIRST_COMPLETED)
                     study.beat()
                     for future in finished:
-                        study.done(under_way.pop(future), future.result())
+                        number = under_way.pop(future)
+                        result = future.result()
+                        study.done(number, result)
+                        if result.cause:
+                            causes.append(f"{study.candidates[number].text()}: {result.cause}")
                     if not finished:
                         continue
                 found = study.progress()
-                if found.failed and not found.accuracies:
-                    number, cause = next(iter(found.failed.items()))
-                    raise RunError(f"--evaluate: {study.candidates[number].text()}: {cause}")
+                if len(causes) >= HOPELESS and not found.accuracies:
+                    raise RunError(f"--evaluate: nothing but failures; the first: {causes[0]}")
                 yield found
                 if not found.running and not found.waiting:
                     return
