@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from effcalc.ops import formula
     from effcalc.scaling import Scaled, scale
     from effcalc.torch.count import count
+    from effcalc.torch.profile.run import profile
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ _FROM = {
     "Scaled": "effcalc.scaling",
     "count": "effcalc.torch.count",
     "formula": "effcalc.ops",
+    "profile": "effcalc.torch.profile.run",
     "scale": "effcalc.scaling",
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "Scaled",
     "count",
     "formula",
+    "profile",
     "scale",
 ]
 

@@ -386,15 +386,16 @@ def _ratio(table: Table, key: str, default: float | None = None) -> float:
 
 _PUBLISHED = (
     *("table", "label", "network", "variant", "depth", "width", "resolution", "set"),
-    *("params", "macs", "weights", "top1", "top5", "note"),
+    *("params", "macs", "weights", "storage", "reduction", "top1", "top5", "note"),
 )
+_PUBLISHED_TEXTS = ("variant", "params", "macs", "weights", "storage", "reduction", "note")
 
 
 def _published(top: Table, base: str) -> Iterator[Published]:
     for table in top.tables("published"):
         table.only(_PUBLISHED)
         accuracy = [table.get(k, float, math.nan) for k in ("top1", "top5")]
-        texts = {k: table.get(k, str, "") for k in ("variant", "params", "macs", "weights", "note")}
+        texts = {k: table.get(k, str, "") for k in _PUBLISHED_TEXTS}
         yield Published(
             table=table.get("table", str),
             label=table.get("label", str),

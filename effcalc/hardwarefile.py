@@ -48,7 +48,9 @@ class Device:
 
     `peaks` are operations per second of dense arithmetic by numeric format, a multiply-accumulate
     being two. `memory_bytes` and `bandwidth` (bytes per second) are of its main memory;
-    `on_chip_bytes` is what it can keep of weights and activations without main memory.
+    `on_chip_bytes` is what it can keep of weights and activations without main memory, and
+    `on_chip_weight_bytes` what a memory for weights alone holds beside it (a microcontroller's
+    flash).
     """
 
     name: str
@@ -58,6 +60,7 @@ class Device:
     memory_bytes: int | None = None
     bandwidth: float | None = None
     on_chip_bytes: int | None = None
+    on_chip_weight_bytes: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -101,10 +104,12 @@ def load_device(name: str, option: str = "--device") -> Device:
     compute, memory, chip = map(top.table, _DEVICE)
     compute.only(tuple(PEAKS))
     memory.only(("size_gib", "bandwidth_gb_per_s"))
-    chip.only(("memory_kib",))
+    chip.only(("memory_kib", "weights_kib"))
     size = _number(memory, "size_gib")
     bandwidth = _number(memory, "bandwidth_gb_per_s")
-    kept = _number(chip, "memory_kib")
+    kept, alone = (_number(chip, key) for key in ("memory_kib", "weights_kib"))
+    if alone is not None and kept is None:
+        raise InputError(f"{chip.where}: weights_kib is a memory beside memory_kib; give both")
     return Device(
         name=key,
         title=top.get("title", str),
@@ -113,6 +118,7 @@ def load_device(name: str, option: str = "--device") -> Device:
         memory_bytes=None if size is None else round(size * 2**30),
         bandwidth=None if bandwidth is None else bandwidth * 1e9,
         on_chip_bytes=None if kept is None else round(kept * 1024),
+        on_chip_weight_bytes=round((alone or 0) * 1024),
         notes=_notes(top),
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from effcalc.arch import Arch, Published
 from effcalc.archfile import index, load
+from effcalc.deploy.sizes import parse_compression, pieces, stored
 from effcalc.scaling import Scaled, by_ratios, released, scaled
 from effcalc.units import parse_bytes, parse_count
 
@@ -27,7 +28,10 @@ class Claim:
 
     @property
     def computed(self) -> int:
-        """Effcalc's figure."""
+        """Effcalc's figure; where the paper compressed the weights, by its compression."""
+        if self.published.storage:
+            storage = parse_compression(self.published.storage, "storage")
+            return stored(pieces(self.scaled.network), storage).total
         return int(getattr(self.scaled, self.figure))
 
     @property
@@ -99,7 +103,7 @@ def files() -> Iterator[Arch]:
 def accuracy(at: Scaled) -> Published | None:
     """Return the published entry with an accuracy for exactly this network, if there is one."""
     for entry in at.arch.published:
-        if entry.top1 is None and entry.top5 is None:
+        if (entry.top1 is None and entry.top5 is None) or entry.storage:
             continue
         if entry.network == at.arch.name and _same(at, entry):
             return entry

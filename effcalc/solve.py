@@ -8,7 +8,7 @@ resolution in whole pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,6 +27,14 @@ BUDGETS: Mapping[str, str] = {
     "peak_activation_bytes": "peak activations",
 }
 """Figures of `Scaled` that a budget can limit, and what people call them."""
+
+KINDS: Mapping[str, str] = {
+    "phi": "compound (φ)",
+    "depth": "depth only",
+    "width": "width only",
+    "resolution": "resolution only",
+}
+"""What can be scaled, and what people call it."""
 
 Budget = Mapping[str, int]
 
@@ -57,29 +65,13 @@ def solve(
 
     Raises `InputError` where not even the smallest network of any kind fits.
     """
-    by_phi(arch, 0, alpha, beta, gamma)  # bad bases are an error, not a network that does not fit
-    height, width = arch.image_size
 
-    def pixels(k: int) -> Scaling:
-        return by_ratios(arch, image_size=(k, max(1, round(width * k / height))))
+    def over(at: Scaled) -> bool:
+        if budget.keys() == {"macs"}:
+            return macs(at.network) > budget["macs"]
+        return any(getattr(at, key) > limit for key, limit in budget.items())
 
-    # Kind -> scaling at grid point k, grid point of the unscaled network, grid points to 1.
-    grids: dict[str, tuple[Callable[[int], Scaling], int, int]] = {
-        "compound (φ)": (lambda k: by_phi(arch, k / STEPS, alpha, beta, gamma), 0, STEPS),
-        "depth only": (lambda k: by_ratios(arch, k / STEPS), STEPS, STEPS),
-        "width only": (lambda k: by_ratios(arch, width=k / STEPS), STEPS, STEPS),
-        "resolution only": (pixels, height, height),
-    }
-    fits = []
-    for kind, (at, base, unit) in grids.items():
-        state = partial(_state, arch, at, base, budget, head)
-        found, unlimited = _largest(state, base, lowest=None if kind.startswith("compound") else 1)
-        if unlimited:
-            fits.append(Fit(kind, None, None, True))
-        elif found is None:
-            fits.append(Fit(kind, None, None))
-        else:
-            fits.append(Fit(kind, found / unit, scaled(arch, at(found), workers, head)))
+    fits = largest(arch, over, alpha, beta, gamma, workers, head)
     if all(fit.scaled is None and not fit.unlimited for fit in fits):
         limits = ", ".join(f"{BUDGETS[k]} of {v:,}" for k, v in budget.items())
         raise InputError(
@@ -88,8 +80,55 @@ def solve(
     return fits
 
 
+def largest(
+    arch: Arch,
+    over: Callable[[Scaled], bool],
+    alpha: float,
+    beta: float,
+    gamma: float,
+    workers: int,
+    head: bool = True,
+    kinds: Collection[str] = KINDS,
+) -> list[Fit]:
+    """Return the largest scaling of each kind that is not `over` a limit, which must grow with it.
+
+    One after another as in `kinds`; a kind of which none fits has no `scaled`.
+    """
+    by_phi(arch, 0, alpha, beta, gamma)  # bad bases are an error, not a network that does not fit
+    height, width = arch.image_size
+
+    def pixels(k: int) -> Scaling:
+        return by_ratios(arch, image_size=(k, max(1, round(width * k / height))))
+
+    # Scaling at grid point k, grid point of the unscaled network, grid points to 1.
+    grids: dict[str, tuple[Callable[[int], Scaling], int, int]] = {
+        "phi": (lambda k: by_phi(arch, k / STEPS, alpha, beta, gamma), 0, STEPS),
+        "depth": (lambda k: by_ratios(arch, k / STEPS), STEPS, STEPS),
+        "width": (lambda k: by_ratios(arch, width=k / STEPS), STEPS, STEPS),
+        "resolution": (pixels, height, height),
+    }
+    fits = []
+    for kind in kinds:
+        at, base, unit = grids[kind]
+        state = partial(_state, arch, at, base, over, head)
+        found, unlimited = _largest(state, base, lowest=None if kind == "phi" else 1)
+        if unlimited:
+            fits.append(Fit(KINDS[kind], None, None, True))
+        elif found is None:
+            fits.append(Fit(KINDS[kind], None, None))
+        else:
+            whole = scaled(arch, at(found), workers, head)
+            fits.append(Fit(KINDS[kind], found / unit, whole))
+    return fits
+
+
 def _state(
-    arch: Arch, at: Callable[[int], Scaling], base: int, budget: Budget, head: bool, k: int
+    arch: Arch,
+    at: Callable[[int], Scaling],
+    base: int,
+    over: Callable[[Scaled], bool],
+    head: bool,
+    k: int,
 ) -> int:
     """Return 0 where grid point k fits, 1 where it is too large and -1 where it cannot be built."""
     try:
@@ -97,10 +136,7 @@ def _state(
         net = build(arch, scaling, head=head)
     except InputError:
         return 1 if k > base else -1
-    if budget.keys() == {"macs"}:
-        return int(macs(net) > budget["macs"])
-    result = Scaled(arch, scaling, net, 1, head)
-    return int(any(getattr(result, key) > limit for key, limit in budget.items()))
+    return int(over(Scaled(arch, scaling, net, 1, head)))
 
 
 def _largest(state: Callable[[int], int], base: int, lowest: int | None) -> tuple[int | None, bool]:

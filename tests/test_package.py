@@ -31,8 +31,19 @@ ROOMS = [
         "expr",
         "arch",
     ),
-    *("archfile", "memory", "figures", "comm", "scaling", "solve", "published", "request", "sweep"),
-    *("table", "grid", "formats", "saved", "views", "embed", "cli"),
+    *(
+        "archfile",
+        "memory",
+        "figures",
+        "comm",
+        "scaling",
+        "solve",
+        "deploy",
+        "published",
+        "request",
+        "sweep",
+    ),
+    *("table", "grid", "formats", "profiling", "saved", "views", "plots", "embed", "cli"),
 ]
 
 
@@ -74,7 +85,13 @@ def test_only_the_torch_room_imports_torch():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["scale", "--phi", "3"], ["scale", "--max-macs", "1G"], ["compare", "alexnet"], ["--help"]],
+    [
+        ["scale", "--phi", "3"],
+        ["comm", "--compute", "1s"],
+        ["scale", "--max-macs", "1G"],
+        ["compare", "alexnet"],
+        ["--help"],
+    ],
 )
 def test_commands_load_neither_torch_nor_numpy(arguments):
     program = (

@@ -19,12 +19,29 @@ from effcalc.grid import Look
 from effcalc.table import Table, select, sorted_by, take
 
 if TYPE_CHECKING:
-    from effcalc.cli.options import OutputOptions
+    from effcalc.cli.options import OutputOptions, PlotOptions
+    from effcalc.plots.style import Plot
 
 T = TypeVar("T")
 
 CAPTURE_ROWS = 1000
 _CAPTURED: ContextVar[list[tuple[Table, Look]] | None] = ContextVar("captured", default=None)
+
+
+_CAPTURED_PLOTS: ContextVar[list[tuple[Plot, PlotOptions]] | None] = ContextVar(
+    "captured plots", default=None
+)
+
+
+@contextmanager
+def captured_plots() -> Iterator[list[tuple[Plot, PlotOptions]]]:
+    """Within the block, collect the plots that commands would draw, and draw none."""
+    plots: list[tuple[Plot, PlotOptions]] = []
+    token = _CAPTURED_PLOTS.set(plots)
+    try:
+        yield plots
+    finally:
+        _CAPTURED_PLOTS.reset(token)
 
 
 @contextmanager
@@ -53,6 +70,23 @@ def write_table(table: Table, out: OutputOptions) -> None:
     document = format.name != "table" or out.output is not None
     pieces = format.render(table, _look(out))
     write_text(pieces, out.output, document=document)
+
+
+def write_plot(plot: Plot, out: PlotOptions) -> None:
+    """Draw a plot as the user asked for: theme, size, title, file."""
+    from effcalc.plots.style import DEFAULT_WIDTH, check_suffix, import_engine, render
+
+    if out.caption is not None:
+        plot = replace(plot, title=out.caption)
+    plots = _CAPTURED_PLOTS.get()
+    if plots is not None:
+        plots.append((plot, out))
+        return
+    import_engine()
+    path = out.output or ""
+    picture = render(plot, check_suffix(path), out.theme, out.size or DEFAULT_WIDTH)
+    with open_output(path, binary=True) as file:
+        file.write(picture)
 
 
 def write_text(pieces: Iterable[str], output: str | None = None, *, document: bool = False) -> None:
@@ -186,6 +220,29 @@ def progress(
                 sys.stderr.flush()
             yield item
             done += size(item)
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a line about the work under way on stderr, where that is a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    told = 0.0
+
+    def tell(text: str) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= 0.1:
+            told = now
+            sys.stderr.write(f"\r\x1b[K{one_line(text, 79)}")
+            sys.stderr.flush()
+
+    try:
+        yield tell
     finally:
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()

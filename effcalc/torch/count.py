@@ -119,12 +119,18 @@ def explained(name: str, inputs: Any, *, real: bool) -> Iterator[None]:
         raise RunError(_explain(name, inputs, real, error)) from error
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of the host or of a device."""
+    text = str(error)
+    return isinstance(error, MemoryError) or any(phrase in text for phrase in _OUT_OF_MEMORY)
+
+
 def _explain(name: str, inputs: Any, real: bool, error: BaseException) -> str:
     path = getattr(error, "effcalc_path", "")
     where = f"{name}, in its module {path}" if path else name
     text = str(error)
     cause = one_line(f"{type(error).__name__}: {text.partition(chr(10))[0]}")
-    if isinstance(error, MemoryError) or any(phrase in text for phrase in _OUT_OF_MEMORY):
+    if out_of_memory(error):
         return f"{where}: memory ran out ({cause})" + (
             "; a smaller --input or batch needs less, and a count without --real none" * real
         )

@@ -14,6 +14,7 @@ from effcalc.units.reading import (
     parse_image_size,
     parse_number,
     parse_seconds,
+    parse_share,
     parse_values,
 )
 from effcalc.units.writing import (
@@ -66,5 +67,6 @@ __all__ = [
     "parse_image_size",
     "parse_number",
     "parse_seconds",
+    "parse_share",
     "parse_values",
 ]

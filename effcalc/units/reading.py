@@ -80,6 +80,17 @@ def parse_seconds(text: str, what: str = "time") -> float:
     return float(_to_value(mantissa, exponent + _SECONDS[suffix or "s"], text, what))
 
 
+def parse_share(text: str, what: str = "share") -> float:
+    """Read a share above 0 and up to 1: `40%` or `0.4`."""
+    right = "a share such as 40% or 0.4, above 0 and up to 1"
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    mantissa, exponent = _split(number, what, right)
+    value = float(_to_value(mantissa, exponent - 2 * percent, text, what))
+    if not 0 < value <= 1:
+        raise InputError(f"{what}: {_quote(text)} is not {right}")
+    return value
+
+
 def parse_image_size(text: str, what: str = "image size") -> tuple[int, int]:
     """Read pixels as `320` (square) or `320x480` (height x width); both are at least 1."""
     sides = text.strip().lower().replace("×", "x").split("x")

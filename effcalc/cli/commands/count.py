@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import Batch, MaxLevel, OutputOptions
+from effcalc.cli.options import Args, Batch, Inputs, MaxLevel, OutputOptions
 
 if TYPE_CHECKING:
     from effcalc.network import Network
@@ -18,20 +18,6 @@ Target = Annotated[
         metavar="TARGET",
         help="package.module:factory, file.py:factory, torchvision:NAME, timm:NAME, model.onnx, "
         "model.pt2, or a network of effcalc archs.",
-    ),
-]
-Args = Annotated[
-    list[str],
-    typer.Option(
-        "--arg", metavar="NAME=VALUE", help="An argument of the factory; may be repeated."
-    ),
-]
-Inputs = Annotated[
-    list[str],
-    typer.Option(
-        "--input",
-        metavar="INPUT",
-        help="What goes in: 1x3x224x224, or tokens=1x128:int64; may be repeated.",
     ),
 ]
 Per = Annotated[

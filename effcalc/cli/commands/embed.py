@@ -9,7 +9,7 @@ import typer
 
 from effcalc.errors import CheckFailed, InputError, RunError, one_line, suggest
 
-PURE = ("archs", "compare", "papers", "scale", "sweep")
+PURE = ("archs", "comm", "compare", "deploy", "papers", "scale", "sweep")
 """The commands that a document may hold: they read architecture files and write nothing."""
 
 _REFUSED = ("--output", "-o", "--format", "--help", "-h", "--debug", "--version")
@@ -27,8 +27,8 @@ def embed(paths: Paths, check: Check = False) -> None:
     """Fill the marked regions of Markdown, HTML and LaTeX documents with tables.
 
     A region begins with the comment `effcalc: COMMAND` and ends with `effcalc end`. Only what is
-    between the two changes. Commands are archs, compare, papers and scale; files they read are
-    found beside the document and lie in its repository.
+    between the two changes. The commands are those that read architecture files and compute, such
+    as scale and compare; files they read are found beside the document and lie in its repository.
 
     Examples:
     effcalc embed README.md docs

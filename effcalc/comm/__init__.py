@@ -1,4 +1,4 @@
-"""Bytes that distributed training moves. Each collective is a formula with its source."""
+"""What distributed training sends: collectives, strategies, links, and how much of it shows."""
 
 from __future__ import annotations
 

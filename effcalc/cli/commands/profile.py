@@ -1,0 +1,232 @@
+"""`effcalc profile`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from effcalc.cli.options import (
+    DEFAULT_NETWORK,
+    Args,
+    Inputs,
+    MaxLevel,
+    OutputOptions,
+    ScalingOptions,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from effcalc.profiling.results import Measurement, Profile
+    from effcalc.table import Table
+    from effcalc.torch.profile.run import Settings
+    from effcalc.torch.profile.subject import Source
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="NETWORK",
+        help="A network of effcalc archs, or package.module:factory, file.py:factory, "
+        "torchvision:NAME, timm:NAME.",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="cpu, cuda or cuda:1 (mps and xpu untested); cuda where there is one.",
+    ),
+]
+Mode = Annotated[
+    str,
+    typer.Option(
+        "--mode", metavar="MODE", help="infer, or train: forward, backward, SGD with momentum."
+    ),
+]
+Batches = Annotated[
+    str,
+    typer.Option("--batch", metavar="NUMBERS", help="Images in a batch, or a list: 1,8,32."),
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--dtype", metavar="DTYPE", help="fp32 (TF32 off), tf32, fp16, bf16 or amp (autocast)."
+    ),
+]
+ChannelsLast = Annotated[
+    bool, typer.Option("--channels-last", help="Store images as NHWC.", show_default=False)
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Run it through torch.compile.", show_default=False)
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of one operator.")
+]
+Repeat = Annotated[
+    int | None,
+    typer.Option(
+        "--repeat", metavar="N", min=1, help="Timed runs; by default until the median is known."
+    ),
+]
+Warmup = Annotated[
+    int | None,
+    typer.Option(
+        "--warmup", metavar="N", min=0, help="Runs before them; by default until it settles."
+    ),
+]
+Cold = Annotated[
+    bool, typer.Option("--cold", help="Flush the caches before each run.", show_default=False)
+]
+Per = Annotated[
+    str | None,
+    typer.Option("--per", metavar="PART", help="Break the time down: layer, module or kernel."),
+]
+Trace = Annotated[
+    str | None,
+    typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto or Chrome (.json)."),
+]
+
+
+def profile(
+    scaling: ScalingOptions,
+    max_level: MaxLevel,
+    output: OutputOptions,
+    network: Target = DEFAULT_NETWORK,
+    device: Device = None,
+    mode: Mode = "infer",
+    batch: Batches = "",
+    dtype: Format = "fp32",
+    channels_last: ChannelsLast = False,
+    compile: Compile = False,
+    threads: Threads = None,
+    repeat: Repeat = None,
+    warmup: Warmup = None,
+    cold: Cold = False,
+    arg: Args = [],  # noqa: B006 - typer's, never changed
+    input: Inputs = [],  # noqa: B006
+    per: Per = None,
+    trace: Trace = None,
+) -> None:
+    """Measure what a network really takes on this machine: latency, layers, kernels, memory.
+
+    The latency is the median of runs without a profiler, with 10th and 90th percentile and a 95%
+    interval; what may have disturbed it is said beside it. --per then splits a run under torch's
+    profiler; its rows sum to the run.
+
+    Examples:
+    effcalc profile
+    effcalc profile --phi 1 --batch 1,8,32
+    effcalc profile resnet-50 --batch 8 --per layer
+    effcalc profile torchvision:vit_b_16 --mode train --batch 8 --per kernel
+    effcalc profile mypackage.models:make --arg depth=3 --input 8x3x64x64
+    effcalc profile --per layer --output profile.json
+    """
+    from effcalc.cli.output import check_output, write_table
+    from effcalc.errors import EffcalcError, InputError, need
+    from effcalc.views.profiling import check_per
+
+    check_per(per, max_level, compiled=compile)
+    batches = _batches(batch)
+    if len(batches) > 1 and (per is not None or trace is not None):
+        raise InputError("--per and --trace are for one batch size, such as --batch 8")
+    if trace is not None:
+        check_output(trace)
+    need("torch", "profiling", "torch")
+    from effcalc.torch.profile.run import Settings
+
+    settings = Settings(
+        mode=mode,
+        dtype=dtype,
+        device=device,
+        threads=threads,
+        repeat=repeat,
+        warmup=warmup,
+        channels_last=channels_last,
+        compile=compile,
+        cold=cold,
+        trace=trace,
+    )
+    measured: list[Profile] = []
+    try:
+        for made in _profiles(network, scaling, (arg, input), batches, settings):
+            measured[:] = [made]
+    except (KeyboardInterrupt, EffcalcError):
+        # What was measured is kept, and marked partial.
+        if measured and (per is None or measured[0].measurements[0].profiled is not None):
+            write_table(_table(measured[0], per, max_level), output)
+        raise
+    write_table(_table(measured[0], per, max_level), output)
+
+
+def _table(profile: Profile, per: str | None, max_level: int | None) -> Table:
+    from effcalc.views.profiling import breakdown_table, profile_table
+
+    return profile_table(profile) if per is None else breakdown_table(profile, per, max_level)
+
+
+def _batches(text: str) -> list[int | None]:
+    """Read `--batch`; without it the inputs are taken as they are."""
+    from effcalc.errors import InputError, one_line
+    from effcalc.units import parse_values
+
+    if not text:
+        return [None]
+    values = parse_values(text, "--batch")
+    if len(values) > 100:
+        raise InputError(f"--batch: {one_line(text)} asks for {len(values)} batch sizes, over 100")
+    for value in values:
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"--batch: {value} is not a whole number from 1")
+    return [int(value) for value in values]
+
+
+def _profiles(
+    network: str,
+    scaling: ScalingOptions,
+    given: tuple[list[str], list[str]],
+    batches: list[int | None],
+    settings: Settings,
+) -> Iterator[Profile]:
+    """Yield the profile with one more batch size each time."""
+    import sys
+    from contextlib import nullcontext, redirect_stdout
+
+    from effcalc.cli.output import status
+    from effcalc.limits import memory_limited
+    from effcalc.profiling.results import Profile
+    from effcalc.torch.profile.run import measurements, prepared
+
+    done: list[Measurement] = []
+    # What the user's code prints is not part of the result.
+    with redirect_stdout(sys.stderr), status() as tell, prepared(settings) as (device, where):
+        limited = memory_limited() if device.type == "cpu" else nullcontext()
+        with limited:
+            name, source = _source(network, scaling, *given)
+            for m in measurements(name, source, batches, settings, device, tell):
+                done.append(m)
+                yield Profile(name, tuple(done), where)
+
+
+def _source(
+    network: str, scaling: ScalingOptions, arg: list[str], input: list[str]
+) -> tuple[str, Source]:
+    """Return what is profiled, by name, and what makes it."""
+    from effcalc.cli.networks import one_network, title
+    from effcalc.errors import InputError, one_line
+    from effcalc.target import is_code
+    from effcalc.torch.profile.subject import from_scaled, from_target
+
+    where = one_line(network)
+    if network.endswith((".onnx", ".pt2")):
+        raise InputError(f"{where}: holds no module to run; give what makes it: module:factory")
+    if is_code(network):
+        if scaling != type(scaling)():
+            raise InputError(f"{where}: scaling options are for networks of effcalc archs")
+        return where, from_target(network, arg, input)
+    for option, values in (("--arg", arg), ("--input", input)):
+        if values:
+            raise InputError(f"{where}: {option} is for a model in code; see --image-size, --batch")
+    at = one_network(network, scaling, "profile")
+    return title(at), from_scaled(at)

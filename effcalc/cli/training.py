@@ -1,0 +1,230 @@
+"""The options of `effcalc comm`, and what they say.
+
+Annotations stay objects in this module: app.py reads them without evaluating any text.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from effcalc.errors import InputError, one_line, suggest
+from effcalc.units import (
+    Values,
+    int_text,
+    parse_count,
+    parse_dtype,
+    parse_seconds,
+    parse_share,
+    parse_values,
+)
+
+if TYPE_CHECKING:
+    from effcalc.comm.collectives import Algorithm
+    from effcalc.comm.model import Model
+    from effcalc.comm.strategies import Setup, Strategy
+    from effcalc.hardwarefile import Link
+
+GRADIENT_DTYPES = ("float32", "float16", "bfloat16")
+
+
+def _option(name: str, metavar: str, help: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(name, metavar=metavar, help=help)
+    return option
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyOptions:
+    """How the workers train together."""
+
+    panel: ClassVar[str] = "Strategy (NAMES, DTYPES and NUMBERS may be lists: a,b)"
+
+    workers: Annotated[
+        str, _option("--workers", "NUMBERS", "Workers: 8, a list 1,8,64 or a range 1:64.")
+    ] = "1,8,64,512"
+    strategy: Annotated[
+        str,
+        _option(
+            "--strategy",
+            "NAMES",
+            "ddp, parameter-server, zero-1, zero-2, zero-3, fully-shard or pipeline.",
+        ),
+    ] = "ddp"
+    algorithm: Annotated[
+        str,
+        _option("--algorithm", "NAMES", "ring, tree, halving-doubling, hierarchical or gloo."),
+    ] = "ring"
+    dtype: Annotated[
+        str,
+        _option(
+            "--dtype", "DTYPES", "What gradients and gathered weights go as: fp32, fp16 or bf16."
+        ),
+    ] = "fp32"
+    batch: Annotated[str, _option("--batch", "N", "Images that a worker computes at once.")] = "32"
+    accumulate: Annotated[
+        str, _option("--accumulate", "N", "Batches whose gradients make a step.")
+    ] = "1"
+    unit: Annotated[
+        str, _option("--unit", "PART", "What is sharded as one: stage, block or all.")
+    ] = "block"
+    no_reshard: Annotated[
+        bool,
+        typer.Option(
+            "--no-reshard",
+            help="Keep gathered weights for the backward pass.",
+            show_default=False,
+        ),
+    ] = False
+    micro_batches: Annotated[
+        str | None,
+        _option("--micro-batches", "N", "Of a pipeline; by default four for each stage."),
+    ] = None
+
+    def counts(self) -> Values:
+        """Return the numbers of workers; `predictions` checks each."""
+        return parse_values(self.workers, "--workers")
+
+    def strategies(self) -> "list[Strategy]":
+        """Return the strategies named."""
+        from effcalc.comm.strategies import find_strategy
+
+        return [find_strategy(name) for name in _names(self.strategy)]
+
+    def algorithms(self) -> "list[Algorithm]":
+        """Return the algorithms named."""
+        from effcalc.comm.collectives import find_algorithm
+
+        return [find_algorithm(name) for name in _names(self.algorithm)]
+
+    def setups(self) -> "list[Setup]":
+        """Return how strategies are run, once for each dtype."""
+        from effcalc.comm.strategies import Setup
+
+        pieces = None
+        if self.micro_batches is not None:
+            pieces = whole(self.micro_batches, "--micro-batches")
+        times = whole(self.accumulate, "--accumulate", 1000)
+        images = whole(self.batch, "--batch")
+        reshard = not self.no_reshard
+        return [
+            Setup(_dtype(name), times, self.unit, reshard, images, pieces)
+            for name in _names(self.dtype)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """What joins the workers."""
+
+    panel: ClassVar[str] = "Links"
+
+    link: Annotated[
+        str,
+        _option(
+            "--link",
+            "LINK",
+            "A built-in link, a file.toml, or 100Gbps:5us; INNER,OUTER with --per-node.",
+        ),
+    ] = "ethernet-100g"
+    per_node: Annotated[
+        str | None, _option("--per-node", "N", "Workers in a node, which the inner link joins.")
+    ] = None
+
+    def links(self) -> "tuple[tuple[Link, Link], int | None]":
+        """Return the links within and between nodes, and the workers of a node."""
+        from effcalc.hardwarefile import load_link
+
+        found = [load_link(name) for name in _names(self.link)]
+        if len(found) > 2:
+            raise InputError(f"--link: {len(found)} links; give one, or INNER,OUTER")
+        if len(found) == 2 and self.per_node is None:
+            raise InputError("--link INNER,OUTER needs the workers of a node: --per-node 8")
+        group = None if self.per_node is None else whole(self.per_node, "--per-node")
+        return (found[0], found[-1]), group
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeOptions:
+    """How long a worker computes without communication."""
+
+    panel: ClassVar[str] = "Compute (for exposed time and efficiency)"
+
+    compute: Annotated[
+        str | None,
+        _option(
+            "--compute",
+            "TIME",
+            "Forward and backward of a batch: 120ms, or the JSON of a profile.",
+        ),
+    ] = None
+    device: Annotated[
+        str | None, _option("--device", "NAME", "Take it from FLOPs and this device's peak.")
+    ] = None
+    mfu: Annotated[
+        str | None, _option("--mfu", "SHARE", "Share of that peak that is reached, such as 40%.")
+    ] = None
+    precision: Annotated[
+        str | None,
+        _option("--precision", "FORMAT", "Which peak: fp32, tf32, fp16, bf16; without it --dtype."),
+    ] = None
+
+    def seconds(self, model: "Model", setup: "Setup") -> float | None:
+        """Return the time of one batch, or None where nothing is given."""
+        if self.device is None and (self.mfu is not None or self.precision is not None):
+            raise InputError("--mfu and --precision are for --device NAME")
+        if self.compute is not None:
+            if self.device is not None:
+                raise InputError("--compute and --device both say the compute time; give one")
+            return _time(self.compute)
+        if self.device is None:
+            return None
+        if self.mfu is None:
+            raise InputError("--device needs the share of its peak that is reached: --mfu 40%")
+        from effcalc.comm.predict import compute_seconds
+        from effcalc.hardwarefile import load_device
+
+        share = parse_share(self.mfu, "--mfu")
+        device = load_device(self.device)
+        return compute_seconds(model, device, share, self.precision or setup.dtype, setup.batch)
+
+
+def _time(text: str) -> float:
+    if text.endswith(".json"):
+        from effcalc.saved import latency
+
+        return latency(text)
+    spent = parse_seconds(text, "--compute")
+    if spent <= 0:
+        raise InputError("--compute must be above zero")
+    return spent
+
+
+def _names(text: str) -> Iterable[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _dtype(text: str) -> str:
+    name = parse_dtype(text, "--dtype")
+    if name not in GRADIENT_DTYPES:
+        raise InputError(f"--dtype: gradients are sent as fp32, fp16 or bf16, not {name}")
+    return name
+
+
+def whole(text: str, option: str, most: int = 10**9) -> int:
+    """Read a whole number from 1 to `most`."""
+    value = parse_count(text, option)
+    if not 1 <= value <= most:
+        raise InputError(f"{option}: {int_text(value)} is not a whole number from 1 to {most:,}")
+    return value
+
+
+def choose(text: str, known: Iterable[str], option: str) -> str:
+    """Return `text` where it is one of `known`."""
+    names = list(known)
+    if text not in names:
+        raise InputError(
+            f"{option}: {one_line(text, 40)!r} is not one of {', '.join(names)}"
+            f"{suggest(text, names)}"
+        )
+    return text

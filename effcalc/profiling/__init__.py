@@ -1,0 +1,1 @@
+"""What was measured, and what it says: everything about profiles that needs no torch."""

@@ -1,0 +1,384 @@
+"""From the events that a profiler recorded to time by layer and kernel: plain functions over data.
+
+Host threads. Ranges (steps, modules, phases) and operators nest, so each moment of a step belongs
+to the innermost one that is open: times are self times, and they sum to the step exactly. What an
+operator spends around others that it only calls (aten::conv2d around aten::mkldnn_convolution) is
+dispatch, and counts as time between operators.
+
+Backward passes. A node of autograd carries the sequence number that it got when the forward pass
+made it. `marks` say which module was running from which number on, so a node belongs to the module
+that made it. Nodes that accumulate a gradient have no number; they run right after the node whose
+gradient they take and belong to the same module.
+
+Devices. A kernel belongs to the module whose operator launched it. Where several kernels run at
+once, the moment belongs to the one that started first, computation before communication. A moment
+in which none runs is a launch gap while the next kernel has not been launched yet (the host is
+late), and idle from then on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+WRAPPER = 0.9  # an operator that spends this share in others is a mere wrapper around them
+
+STEP, LAYER, LOSS, BACKWARD, OPTIMIZER = (
+    f"effcalc::{name}" for name in ("step", "layer", "loss", "backward", "optimizer")
+)
+"""Names of the ranges that a profiled run opens; a module's is LAYER + "::" + its path."""
+
+_COMPILED = ("## Call", "Torch-Compiled Region", "TorchDynamo", "Pregraph", "AOTDispatcher")
+"""What torch.compile's own bookkeeping is named; the kernels that it makes stand inside."""
+
+_NODE = "autograd::engine::evaluate_function: "
+_ACCUMULATE = "AccumulateGrad"
+
+Kind = Literal["range", "op", "launch", "device"]
+
+
+class Event(NamedTuple):
+    """One recorded event; times are in nanoseconds.
+
+    `id` of an operator and of a launch is what device events refer to: `op` is the operator that
+    a device event was launched by, `id` the launch itself. `sequence` is an autograd node's
+    number, -1 elsewhere.
+    """
+
+    name: str
+    kind: Kind
+    start: int
+    end: int
+    thread: int = 0
+    id: int = 0
+    op: int = 0
+    sequence: int = -1
+
+
+class Mark(NamedTuple):
+    """From autograd's sequence number `sequence` on, nodes are made by `owner`."""
+
+    sequence: int
+    owner: Owner
+
+
+class Owner(NamedTuple):
+    """Whose time it is: a layer by its path, or one of the other rows."""
+
+    kind: Literal[
+        "layer", "loss", "optimizer", "communication", "autograd", "outside", "launch", "idle"
+    ]
+    path: str = ""
+
+
+class Part(NamedTuple):
+    """The key of a piece of time: `kernel` is "" for time between operators (Python, dispatch)."""
+
+    owner: Owner
+    phase: Literal["forward", "backward", ""]
+    kernel: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One profiled run: its time in ns, and by part the time in it and the number of calls.
+
+    `time` is the host's from start to end, or from the first kernel's start to the last one's end
+    on a device; `parts` sum to it. `host` is the host's time either way.
+    """
+
+    time: int
+    host: int
+    parts: Mapping[Part, int]
+    calls: Mapping[Part, int] = field(default_factory=dict)
+
+
+OUTSIDE = Owner("outside")
+COMMUNICATION = Owner("communication")
+
+
+class _Place(NamedTuple):
+    """An open event on the stack of a thread, and whose time passes in it."""
+
+    event: Event
+    owner: Owner
+    phase: Literal["forward", "backward", ""]
+    kernel: str
+
+
+@dataclass
+class _Tally:
+    """What is being summed up for one step."""
+
+    start: int
+    end: int
+    parts: dict[Part, int] = field(default_factory=lambda: defaultdict(int))
+    calls: dict[Part, int] = field(default_factory=lambda: defaultdict(int))
+    waits: list[tuple[int, int, _Place]] = field(default_factory=list)
+
+
+def attribute(events: Iterable[Event], marks: Sequence[Mark] = ()) -> list[Step]:
+    """Return the steps that were recorded, in order, with their time by part.
+
+    On a device the time is that of its kernels, else the host's.
+    """
+    threads: dict[int, list[Event]] = defaultdict(list)
+    device: list[Event] = []
+    for event in events:
+        (device if event.kind == "device" else threads[event.thread]).append(event)
+    steps = sorted(
+        (e for t in threads.values() for e in t if e.kind == "range" and e.name == STEP),
+        key=lambda e: e.start,
+    )
+    tallies = [_Tally(e.start, e.end) for e in steps]
+    main = steps[0].thread if steps else 0
+    places: dict[int, _Place] = {}
+    launches: dict[int, tuple[Event, _Place | None]] = {}
+    elsewhere: list[tuple[int, int]] = []  # communication on other threads
+    for thread, recorded in threads.items():
+        on_main = thread == main
+        for event, place in _walk(recorded, marks, tallies if on_main else None):
+            if event.kind == "launch":
+                launches[event.id] = (event, place)
+            elif place is not None:
+                if event.kind == "op":
+                    places[event.id] = place
+                if not on_main and place.owner == COMMUNICATION:
+                    elsewhere.append((event.start, event.end))
+    if device:
+        return _device_steps(device, tallies, places, launches)
+    for tally in tallies:
+        _expose_communication(tally, elsewhere)
+    return [Step(t.end - t.start, t.end - t.start, t.parts, t.calls) for t in tallies]
+
+
+def is_communication(name: str) -> bool:
+    """Whether an operator or kernel moves data between ranks."""
+    return name.startswith(("c10d::", "gloo:", "nccl:", "ncclDevKernel", "ncclKernel"))
+
+
+def _walk(
+    recorded: list[Event], marks: Sequence[Mark], tallies: list[_Tally] | None
+) -> Iterable[tuple[Event, _Place | None]]:
+    """Yield a thread's events with their places; sum self times up where there are tallies."""
+    numbers = [mark.sequence for mark in marks]
+    recorded.sort(key=lambda e: (e.start, -e.end))
+    wrappers = _wrappers(recorded)
+    stack: list[_Place] = []
+    last_node = OUTSIDE
+    cursor = 0
+    step = -1
+
+    def pass_until(moment: int) -> None:
+        """Give the time up to `moment` to whatever is open, closing what ends before it."""
+        nonlocal cursor
+        while stack and stack[-1].event.end <= moment:
+            place = stack.pop()
+            spend(place, place.event.end)
+        if stack:
+            spend(stack[-1], moment)
+        cursor = max(cursor, moment)
+
+    def spend(place: _Place, moment: int) -> None:
+        nonlocal cursor
+        if moment <= cursor:
+            return
+        if tallies is not None and step >= 0:
+            tally = tallies[step]
+            start, end = max(cursor, tally.start), min(moment, tally.end)
+            if end > start:
+                tally.parts[Part(place.owner, place.phase, place.kernel)] += end - start
+                if not place.kernel and place.owner.kind in ("outside", "autograd"):
+                    tally.waits.append((start, end, place))
+        cursor = moment
+
+    for number, event in enumerate(recorded):
+        if event.kind == "launch":
+            pass_until(event.start)
+            yield event, stack[-1] if stack else None
+            continue
+        pass_until(event.start)
+        above = stack[-1] if stack else None
+        if above is not None and event.end > above.event.end:
+            event = event._replace(end=above.event.end)  # clocks are read one after the other
+        if event.kind == "range" and event.name == STEP and tallies is not None:
+            step += 1
+            cursor = max(cursor, event.start)
+        place = _place(event, above, marks, numbers, last_node)
+        if number in wrappers:
+            place = place._replace(kernel="")
+        if event.name.startswith(_NODE):
+            last_node = place.owner
+        stack.append(place)
+        if place.kernel and tallies is not None and step >= 0:
+            tallies[step].calls[Part(place.owner, place.phase, place.kernel)] += 1
+        yield event, place
+    if stack:
+        pass_until(max(place.event.end for place in stack))
+
+
+def _wrappers(recorded: Sequence[Event]) -> set[int]:
+    """Return the positions of operators that spend nearly all of their time in others."""
+    inside: dict[int, int] = {}
+    stack: list[int] = []
+    for number, event in enumerate(recorded):
+        if event.kind != "op":
+            continue
+        while stack and recorded[stack[-1]].end <= event.start:
+            stack.pop()
+        if stack:
+            inside[stack[-1]] = inside.get(stack[-1], 0) + event.end - event.start
+        stack.append(number)
+    return {
+        number
+        for number, time in inside.items()
+        if time >= WRAPPER * (recorded[number].end - recorded[number].start)
+    }
+
+
+def _place(
+    event: Event,
+    above: _Place | None,
+    marks: Sequence[Mark],
+    numbers: Sequence[int],
+    last_node: Owner,
+) -> _Place:
+    """Say whose time passes in an event, given the one around it."""
+    owner = above.owner if above is not None else OUTSIDE
+    phase: Literal["forward", "backward", ""] = above.phase if above is not None else ""
+    if event.kind == "range":
+        if event.name.startswith(f"{LAYER}::"):
+            path = event.name.removeprefix(f"{LAYER}::")
+            return _Place(event, Owner("layer", path), phase or "forward", "")
+        kinds: Mapping[str, Owner] = {
+            LOSS: Owner("loss"),
+            BACKWARD: Owner("autograd"),
+            OPTIMIZER: Owner("optimizer"),
+        }
+        phase = "backward" if event.name == BACKWARD else ""
+        return _Place(event, kinds.get(event.name, OUTSIDE), phase, "")
+    if event.name.startswith(_NODE):
+        if _ACCUMULATE in event.name:
+            owner = last_node
+        elif event.sequence >= 0 and marks:
+            owner = marks[max(bisect_right(numbers, event.sequence) - 1, 0)].owner
+        # The engine's own bookkeeping around the node is time between operators.
+        return _Place(event, owner, "backward", "")
+    if event.name.startswith(_COMPILED):
+        return _Place(event, owner, phase, "")
+    if is_communication(event.name):
+        owner = COMMUNICATION
+    return _Place(event, owner, phase, event.name)
+
+
+def _expose_communication(tally: _Tally, elsewhere: list[tuple[int, int]]) -> None:
+    """Move time that the host waits while another thread communicates to communication."""
+    if not elsewhere:
+        return
+    merged = _union(elsewhere)
+    starts = [start for start, _ in merged]
+    for start, end, place in tally.waits:
+        first = max(bisect_right(starts, start) - 1, 0)
+        for begin, finish in merged[first : bisect_left(starts, end)]:
+            shared = min(end, finish) - max(start, begin)
+            if shared > 0:
+                tally.parts[Part(place.owner, place.phase, place.kernel)] -= shared
+                tally.parts[Part(COMMUNICATION, "", "")] += shared
+
+
+def _union(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+class _Kernel(NamedTuple):
+    start: int
+    end: int
+    part: Part
+    launched: int  # when the host had launched it
+
+
+def _device_steps(
+    device: list[Event],
+    tallies: list[_Tally],
+    places: Mapping[int, _Place],
+    launches: Mapping[int, tuple[Event, _Place | None]],
+) -> list[Step]:
+    """Give each kernel to the step during which it was launched, and sum each step up."""
+    starts = [tally.start for tally in tallies]
+    kernels: list[list[_Kernel]] = [[] for _ in tallies]
+    for event in sorted(device, key=lambda e: e.start):
+        launch, around = launches.get(event.id, (None, None))
+        place = places.get(event.op, around)
+        launched = launch.end if launch is not None else event.start
+        step = bisect_right(starts, launch.start if launch is not None else event.start) - 1
+        if step < 0:
+            continue
+        owner = place.owner if place is not None else OUTSIDE
+        if is_communication(event.name):
+            owner = COMMUNICATION
+        part = Part(owner, place.phase if place is not None else "", event.name)
+        kernels[step].append(_Kernel(event.start, event.end, part, launched))
+    return [_device_step(tally, mine) for tally, mine in zip(tallies, kernels, strict=True) if mine]
+
+
+def _device_step(tally: _Tally, kernels: list[_Kernel]) -> Step:
+    parts: dict[Part, int] = defaultdict(int)
+    calls: dict[Part, int] = defaultdict(int)
+    for kernel in kernels:
+        calls[kernel.part] += 1
+    start, end = kernels[0].start, max(k.end for k in kernels)
+    computing = _busy([k for k in kernels if k.part.owner != COMMUNICATION], parts)
+    talking = [k for k in kernels if k.part.owner == COMMUNICATION]
+    busy = _union([*computing, *_without(talking, computing, parts)])
+    starts = [kernel.start for kernel in kernels]
+    for (_, idle_from), (until, _) in pairwise(busy):
+        following = kernels[bisect_left(starts, until)]
+        late = min(max(following.launched, idle_from), until)
+        parts[Part(Owner("launch"), "", "")] += late - idle_from
+        parts[Part(Owner("idle"), "", "")] += until - late
+    return Step(end - start, tally.end - tally.start, parts, calls)
+
+
+def _busy(kernels: list[_Kernel], parts: dict[Part, int]) -> list[tuple[int, int]]:
+    """Add each kernel's time from where those that started before it end; return the union."""
+    until = 0
+    for kernel in kernels:
+        begin = max(kernel.start, until)
+        if kernel.end > begin:
+            parts[kernel.part] += kernel.end - begin
+            until = kernel.end
+    return _union((k.start, k.end) for k in kernels)
+
+
+def _without(
+    kernels: list[_Kernel], taken: list[tuple[int, int]], parts: dict[Part, int]
+) -> list[tuple[int, int]]:
+    """Add the time of kernels outside of `taken` intervals, and return that time."""
+    free: list[tuple[int, int]] = []
+    until = 0
+    for kernel in kernels:
+        begin = max(kernel.start, until)
+        for start, end in taken:
+            if end <= begin:
+                continue
+            if start >= kernel.end:
+                break
+            if start > begin:
+                parts[kernel.part] += start - begin
+                free.append((begin, start))
+            begin = end
+        if kernel.end > begin:
+            parts[kernel.part] += kernel.end - begin
+            free.append((begin, kernel.end))
+        until = max(until, kernel.end)
+    return free

@@ -1,0 +1,102 @@
+"""What one measurement holds: times in seconds, memory in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from effcalc.network import Network
+from effcalc.profiling.events import Owner, Part, Step
+from effcalc.profiling.statistics import Summary, percentile
+from effcalc.units import Value
+
+
+class Memory(NamedTuple):
+    """Peak memory of a run: `peak` all of it, `held` what is there before (weights, buffers)."""
+
+    peak: int
+    held: int
+    how: str
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """Runs under the profiler: seconds and calls of one run by part, means of the kept runs.
+
+    The half of the runs whose time is nearest to the median's is kept, so that a disturbed run
+    does not show as a slow layer; `parts` sum to `time`. `samples` are the times of each owner in
+    every run. `host` is the host's time, which is `time` where there is no device.
+    """
+
+    time: float
+    host: float
+    parts: Mapping[Part, float]
+    calls: Mapping[Part, float]
+    samples: Mapping[Owner, tuple[float, ...]]
+    runs: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of one batch size.
+
+    `wall` and `device` are of runs without the profiler: from the call until all of its work is
+    done, and by the device's own events. `network` is the trace of one step: its layers carry the
+    costs; `merged` maps the paths of modules to the rows that repeated blocks share. `partial`
+    says why something is missing, "" where nothing is.
+    """
+
+    batch: int
+    dtype: str
+    mode: str
+    wall: Summary
+    device: Summary | None = None
+    warmup: int = 0
+    profiled: Profiled | None = None
+    memory: Memory | None = None
+    network: Network | None = None
+    merged: Mapping[str, str] = field(default_factory=dict)
+    noise: tuple[str, ...] = ()
+    partial: str = ""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Measurements of one network, and where they were made."""
+
+    name: str
+    measurements: tuple[Measurement, ...]
+    environment: Mapping[str, Value]
+    notes: tuple[str, ...] = ()
+
+
+def combine(steps: Sequence[Step]) -> Profiled | None:
+    """Combine profiled steps; None where there are none."""
+    if not steps:
+        return None
+    middle = percentile(sorted(step.time for step in steps), 0.5)
+    nearest = sorted(steps, key=lambda step: abs(step.time - middle))
+    kept = nearest[: (len(steps) + 1) // 2]
+    n = len(kept) * 1e9
+    parts: dict[Part, float] = {}
+    calls: dict[Part, int] = {}
+    samples: dict[Owner, list[float]] = {}
+    for step in kept:
+        for part, time in step.parts.items():
+            parts[part] = parts.get(part, 0.0) + time / n
+        for part, count in step.calls.items():
+            calls[part] = calls.get(part, 0) + count
+    for i, step in enumerate(steps):
+        for part, time in step.parts.items():
+            # An owner that a run does not have took no time in it.
+            times = samples.setdefault(part.owner, [0.0] * len(steps))
+            times[i] += time / 1e9
+    return Profiled(
+        time=sum(step.time for step in kept) / n,
+        host=sum(step.host for step in kept) / n,
+        parts=parts,
+        calls={part: count / len(kept) for part, count in calls.items()},
+        samples={owner: tuple(times) for owner, times in samples.items()},
+        runs=len(steps),
+    )

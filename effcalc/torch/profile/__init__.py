@@ -1,0 +1,1 @@
+"""Profiles of networks and torch modules on the attached CPU or GPU."""
