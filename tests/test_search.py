@@ -171,6 +171,43 @@ def test_latency_of_saved_profiles(tmp_path):
     assert "1-1.4.json: cannot be read" in result.error()
 
 
+def test_the_plot_of_the_front(tmp_path):
+    from effcalc.cli.output import captured_plots
+    from effcalc.plots.style import THEMES, Look
+
+    path, saved = tmp_path / "a.csv", tmp_path / "s.json"
+    path.write_text(ACCURACIES)
+    assert run("search", "--accuracy", str(path), "-o", str(saved)).code == 0
+    rows = json.loads(saved.read_text())["rows"]
+    with captured_plots() as plots:
+        assert run("plot", "front", str(saved), "-o", str(tmp_path / "f.svg")).code == 0
+    data = plots[0][0].draw(Look(THEMES["light"], 720)).to_dict()["datasets"].values()
+    drawn = {r["label"]: r for records in data for r in records}
+    assert len(drawn) == 3
+    for row in rows:
+        label = ", ".join(f"{row[key]:g}" for key in ("alpha", "beta", "gamma"))
+        assert (drawn[label]["cost"], drawn[label]["accuracy"]) == (row["macs"], row["accuracy"])
+        beaten = any(o["macs"] <= row["macs"] and o["accuracy"] > row["accuracy"] for o in rows)
+        assert (drawn[label]["kind"] == "candidate") == beaten
+    assert drawn[", ".join(f"{rows[0][k]:g}" for k in ("alpha", "beta", "gamma"))]["kind"] == (
+        "best reward"
+    )
+    empty = tmp_path / "e.json"
+    for args, message in (
+        ([], "no candidate has an accuracy"),
+        (None, "no table of effcalc search"),
+    ):
+        made = (
+            run("search", *args, "-o", str(empty))
+            if args is not None
+            else run("scale", "-o", str(empty))
+        )
+        assert made.code == 0
+        result = run("plot", "front", str(empty), "-o", str(tmp_path / "f.svg"))
+        assert result.code == 2
+        assert message in result.error()
+
+
 def test_then_scale_is_the_family_of_the_best(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(ACCURACIES)
@@ -262,17 +299,22 @@ def test_no_shell_sees_the_command(folder):
         ("print(-0.5)", "an accuracy is from 0 to 1"),
         ("import sys; print(0.5); sys.exit('no data')", "exit code 1: no data"),
         ("import os; print(0.5, flush=True); os.kill(os.getpid(), 9)", "exit code -9: 0.5"),
-        ("import time; print(0.5, flush=True); time.sleep(60)", "stopped after 1.000 s"),
     ],
 )
 def test_a_command_without_an_accuracy(folder, program, cause):
     (folder / "bad.py").write_text(f"open('log', 'a').write('done\\n')\n{program}\n")
-    args = [*BASES, "--evaluate", f"{sys.executable} bad.py", "--time-limit", "1"]
-    result = run("search", *args)
+    result = run("search", *BASES, "--evaluate", f"{sys.executable} bad.py", "--jobs", "3")
     assert result.code == 4
     assert "--evaluate: nothing but failures; the first: α = 1.2, β = 1" in result.error()
     assert cause in result.error()
     assert len(log(folder)) == 3
+
+
+def test_a_command_that_takes_too_long(folder):
+    args = [*BASES, *evaluation(60), "--time-limit", "0.5", "--jobs", "3"]
+    result = run("search", *args)
+    assert result.code == 4
+    assert "stopped after 500.0 ms (--time-limit)" in result.error()
 
 
 def test_a_program_that_is_not_there(folder):
