@@ -303,7 +303,7 @@ def test_no_shell_sees_the_command(folder):
 )
 def test_a_command_without_an_accuracy(folder, program, cause):
     (folder / "bad.py").write_text(f"open('log', 'a').write('done\\n')\n{program}\n")
-    result = run("search", *BASES, "--evaluate", f"{sys.executable} bad.py", "--jobs", "3")
+    result = run("search", *BASES, "--evaluate", f"{sys.executable} bad.py")
     assert result.code == 4
     assert "--evaluate: nothing but failures; the first: α = 1.2, β = 1" in result.error()
     assert cause in result.error()
