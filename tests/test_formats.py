@@ -15,6 +15,8 @@ from importlib.resources import files
 
 import jsonschema
 import pytest
+from docutils import nodes
+from docutils.core import publish_doctree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -25,7 +27,7 @@ from effcalc.grid import Look, text_width, wrap
 from effcalc.table import Column, Table
 from effcalc.units import UNITS
 
-PEOPLE = ["table", "markdown", "latex", "html"]
+PEOPLE = ["table", "markdown", "rst", "latex", "html"]
 PROGRAMS = ["csv", "json", "jsonl"]
 SCHEMA = json.loads(files("effcalc").joinpath("schema/table.schema.json").read_text())
 
@@ -79,7 +81,7 @@ class _Html(HTMLParser):
 
 
 def test_every_format_is_registered_once() -> None:
-    assert list(FORMATS) == ["table", "markdown", "latex", "html", "csv", "json", "jsonl"]
+    assert list(FORMATS) == ["table", "markdown", "rst", "latex", "html", "csv", "json", "jsonl"]
     suffixes = [suffix for format in FORMATS.values() for suffix in format.suffixes]
     assert len(set(suffixes)) == len(suffixes)
 
@@ -188,6 +190,34 @@ def test_a_markdown_note_is_one_paragraph(note: str) -> None:
     if len(types) == 3:
         said = "".join(child.content for child in tokens[-2].children)
         assert " ".join(said.split()) == one_line(note)
+
+
+def rst(source: str) -> nodes.document:
+    """Parse reStructuredText; a warning is an error."""
+    settings = {"report_level": 2, "halt_level": 2, "_disable_config": True}
+    document = publish_doctree(source, settings_overrides=settings)
+    for remark in list(document.findall(nodes.system_message)):  # "ordinary text, as so short"
+        remark.parent.remove(remark)
+    return document
+
+
+risky = st.text(st.sampled_from("-+=>#1.)(aiv*_`[]|{}<@:/\\ \"'^~!&$%"), max_size=12).map(one_line)
+
+
+@given(printable | risky, printable | risky)
+def test_rst_says_the_text_and_nothing_more(title: str, cell: str) -> None:
+    columns = (Column("a", "a"), Column("b", title, "int"))
+    rows = [{"a": cell, "b": -1}, {"a": "A. b", "b": None}]
+    total = {"a": cell, "b": 3}
+    table = Table("demo", title, columns, rows, (cell,), total, conventions={"a": "x"})
+    document = rst(text_of(table, "rst"))
+    said = [" ".join(entry.astext().split()) for entry in document.findall(nodes.entry)]
+    assert said == ["a", title, cell, "-1", "A. b", "–", cell, "3"]
+    (found,) = document.findall(nodes.table)
+    assert [one_line(t.astext()) for t in found.findall(nodes.title)] == [title] * bool(title)
+    after = [one_line(part.astext()) for part in document.children[1:]]
+    assert after == [cell] * bool(cell) + ["a = x."]
+    assert not list(document.findall(nodes.reference))
 
 
 @given(printable, printable)

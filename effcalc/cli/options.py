@@ -161,6 +161,17 @@ Inputs = Annotated[
     ),
 ]
 
+Digits = Annotated[
+    int,
+    typer.Option(
+        "--digits",
+        metavar="N",
+        parser=whole("--digits", 1, MAX_DIGITS),
+        help="Significant digits.",
+    ),
+    Default(DEFAULT_DIGITS),
+]
+
 
 # --- groups ------------------------------------------------------------------------------------
 
@@ -542,6 +553,14 @@ class OutputOptions:
     caption: Annotated[
         str | None, typer.Option("--caption", metavar="TEXT", help="A title of your own.")
     ] = None
+    no_notes: Annotated[
+        bool,
+        typer.Option(
+            "--no-notes",
+            help="Leave out the notes and what the words mean, where a document says so once.",
+            show_default=False,
+        ),
+    ] = False
     command: str = ""  # the command line, which app.py fills in; not an option
 
     def __post_init__(self) -> None:
@@ -596,4 +615,33 @@ class PlotOptions:
         if self.output is None:
             raise InputError("a plot needs a file: give --output plot.svg, plot.png or plot.html")
         check_suffix(self.output)
+        check_output(self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """Where to write a page, and how its figures are told."""
+
+    panel: ClassVar[str] = "Output"
+
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="File to write, such as report.html."),
+    ] = None
+    digits: Annotated[
+        int,
+        typer.Option(
+            "--digits",
+            metavar="N",
+            parser=whole("--digits", 1, MAX_DIGITS),
+            help="Significant digits.",
+        ),
+    ] = DEFAULT_DIGITS
+    command: str = ""  # the command line, which app.py fills in; not an option
+
+    def __post_init__(self) -> None:
+        from effcalc.cli.output import check_output
+
+        if self.output is None:
+            raise InputError("a report needs a file: give --output report.html")
         check_output(self.output)

@@ -52,12 +52,12 @@ def search(
 
     Examples:
     effcalc search
-    effcalc search --alpha 1:1.5:0.1 --tolerance 0.05 --columns alpha,beta,gamma,product,growth
-    effcalc search --accuracy my-accuracies.csv --cost memory
-    effcalc search --evaluate 'python my-train.py --depth {d} --width {w} --image-size {px}' --jobs 2
-    effcalc search --evaluate 'python my-train.py --depth {d} --width {w} --image-size {px}' --resume --then-scale 0:7
-    effcalc search --evaluate 'python my-train.py {alpha} {beta} {gamma}' --storage postgresql://me@db/search --worker
-    """  # noqa: E501 - an example is one line
+    effcalc search --alpha 1:1.5:0.1 --tolerance 0.05 --columns alpha,product,growth
+    effcalc search --accuracy my-accuracies.csv --cost memory --then-scale 0:7
+    effcalc search --evaluate 'my-train {d} {w} {px}' --jobs 2
+    effcalc search --evaluate 'my-train {d} {w} {px}' --jobs 2 --resume
+    effcalc search --evaluate 'my-train {d}' --storage postgresql://db/x --worker
+    """
     import statistics
 
     from effcalc.archfile import load

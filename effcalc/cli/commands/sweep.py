@@ -63,12 +63,12 @@ def sweep(
 
     Examples:
     effcalc sweep --depth 1:2:0.25 --width 1:2:0.25 --top 5 --by macs
-    effcalc sweep --width 0.5:2 --depth 1:3 --image-size 128:512 --random 100000 --where 'macs < 1G' --top 5 --by -params
-    effcalc sweep squeezenet-1.0 --set sr=0.125:1:0.125 --set pct_3x3=0.25,0.5 --pareto params,-macs
-    effcalc sweep --phi 1 --alpha 1:1.4:0.1 --beta 1:1.3:0.1 --gamma 1:1.3:0.1 --where '1.9 < theory < 2.1'
-    effcalc sweep --depth 1:3:0.01 --width 1:2:0.01 --resolution 1:2:0.1 --output points.csv
-    effcalc sweep --depth 1:3:0.01 --width 1:2:0.01 --resolution 1:2:0.1 --output points.csv --resume
-    """  # noqa: E501 - an example is one line
+    effcalc sweep --width 0.5:2 --random 1000 --where "macs < 1G" --top 5 --by macs
+    effcalc sweep squeezenet-1.0 --set sr=0.125:1:0.125 --pareto params,-macs
+    effcalc sweep --phi 1 --alpha 1:1.4:0.1 --gamma 1:1.3:0.1 --where 'theory < 2.1'
+    effcalc sweep --depth 1:3:0.01 --width 1:2:0.01 -o points.csv
+    effcalc sweep --depth 1:3:0.01 --width 1:2:0.01 -o points.csv --resume
+    """
     import sys
     from dataclasses import asdict, replace
 
