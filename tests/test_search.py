@@ -172,16 +172,16 @@ def test_latency_of_saved_profiles(tmp_path):
 
 
 def test_the_plot_of_the_front(tmp_path):
-    from effcalc.cli.output import captured_plots
+    from effcalc.cli.output import captured
     from effcalc.plots.style import THEMES, Look
 
     path, saved = tmp_path / "a.csv", tmp_path / "s.json"
     path.write_text(ACCURACIES)
     assert run("search", "--accuracy", str(path), "-o", str(saved)).code == 0
     rows = json.loads(saved.read_text())["rows"]
-    with captured_plots() as plots:
+    with captured() as plots:
         assert run("plot", "front", str(saved), "-o", str(tmp_path / "f.svg")).code == 0
-    data = plots[0][0].draw(Look(THEMES["light"], 720)).to_dict()["datasets"].values()
+    data = plots[0].plot.draw(Look(THEMES["light"], 720)).to_dict()["datasets"].values()
     drawn = {r["label"]: r for records in data for r in records}
     assert len(drawn) == 3
     for row in rows:

@@ -52,11 +52,11 @@ def search(
 
     Examples:
     effcalc search
-    effcalc search --alpha 1:1.5:0.1 --tolerance 0.05 --columns alpha,product,growth
+    effcalc search --alpha 1:1.5:0.1 --tolerance 0.05 --columns alpha,growth
     effcalc search --accuracy my-accuracies.csv --cost memory --then-scale 0:7
     effcalc search --evaluate 'my-train {d} {w} {px}' --jobs 2
     effcalc search --evaluate 'my-train {d} {w} {px}' --jobs 2 --resume
-    effcalc search --evaluate 'my-train {d}' --storage postgresql://db/x --worker
+    effcalc search --evaluate 'my-run {d}' --storage postgresql://db/x --worker
     """
     import statistics
 
