@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from math import log2
 from pathlib import Path
 
 from effcalc.archfile import load
-from effcalc.published import at_scaling, claims
+from effcalc.published import claims
 from effcalc.request import network_at
 from effcalc.scaling import scale
 from effcalc.table import Column, Row, Table
 from effcalc.views.networks import papers_table
+from effcalc.views.published import observations_table
 from effcalc.views.scaling import compare_table
 
 DOCS = Path(__file__).parent
@@ -58,6 +58,8 @@ accuracy.
 `MACs ×` is the cost over the unscaled network's, and `points` the accuracy gained over it. The
 last column divides the two so that scalings of unequal cost can be compared: percentage points
 for each doubling of MACs. In each table the compound row has the most.
+
+![Accuracy gained by depth, width, resolution and all three, against MACs](img/observations.svg)
 """
 
 
@@ -108,7 +110,7 @@ def observations() -> str:
         ("resnet-50", "EfficientNet, table 3"),
     ):
         arch, _ = load(name)
-        text += f"\n## {arch.title} ({table})\n\n{_body(_gains(name, table))}"
+        text += f"\n## {arch.title} ({table})\n\n{_body(observations_table(arch))}"
     text += "\n## Small networks for the same accuracy\n\n"
     for names in (
         ("alexnet", "squeezenet-1.0", "squeezenet-1.0-simple-bypass"),
@@ -118,39 +120,6 @@ def observations() -> str:
         networks = [network_at(name, 8) for name in names]
         text += f"{_body(compare_table(names, networks))}\n"
     return text.rstrip() + "\n"
-
-
-def _gains(name: str, table: str) -> Table:
-    arch, _ = load(name)
-    base = scale(name)
-    entries = [entry for entry in arch.published if entry.table == table and entry.top1]
-    first = entries[0].top1 or 0.0
-    columns = (
-        Column("label", "scaling", "text"),
-        Column("params", "params", "count"),
-        Column("macs", "MACs", "count"),
-        Column("growth", "MACs ×", "ratio"),
-        Column("top1", "top-1 %", "number"),
-        Column("gain", "points", "number"),
-        Column("rate", "points a doubling", "number"),
-    )
-    rows: list[Row] = []
-    for entry in entries:
-        at = at_scaling(arch, entry)
-        gain = round((entry.top1 or 0.0) - first, 1)
-        doublings = log2(at.macs / base.macs)
-        rows.append(
-            {
-                "label": entry.label,
-                "params": at.params,
-                "macs": at.macs,
-                "growth": at.macs / base.macs,
-                "top1": entry.top1,
-                "gain": gain if doublings else None,
-                "rate": gain / doublings if doublings else None,
-            }
-        )
-    return Table("observations", table, columns, rows, layout="rows")
 
 
 def _body(table: Table) -> str:

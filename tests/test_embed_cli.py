@@ -287,3 +287,94 @@ def test_a_kill_leaves_each_document_old_or_new(root):
         assert text in (old, new)
         seen.add(text)
     assert seen
+
+
+# --- pictures ----------------------------------------------------------------------------------
+
+PLOT = "<!-- effcalc: plot scaling --phi 0:2 --output {} -->\n<!-- effcalc end -->\n"
+
+
+@pytest.mark.parametrize("path", ["img/a.svg", "./img/a b.png"])
+def test_a_picture_is_drawn_when_its_data_changed(path, root):
+    (root / "docs/img").mkdir(parents=True)
+    document, picture = root / "docs/a.md", root / "docs" / path
+    document.write_text(PLOT.format(f"'{path}'"))
+    stale = run("embed", "--check", "docs")
+    assert stale.code == 1
+    assert f"{picture.relative_to(root)}: is not there" in stale.out
+    assert not picture.exists()
+    assert run("embed", "docs").code == 0
+    assert f"](../docs/{path})".replace("../docs/", "").replace(" ", "%20") in document.read_text()
+    assert run("embed", "--check", "docs").code == 0
+    # Other bytes with the same data, as another version of what draws would make, are not stale.
+    data = picture.read_bytes()
+    picture.write_bytes(data + b"\n")
+    assert run("embed", "--check", "docs").code == 0
+    assert run("embed", "docs").err == ""
+    assert run("embed", "--redraw", "docs").err == f"filled {picture.relative_to(root)}\n"
+    assert picture.read_bytes() == data
+    document.write_text(document.read_text().replace("0:2", "0:3"))
+    stale = run("embed", "--check", "docs")
+    assert stale.out == f"{picture.relative_to(root)}: its data changed\n"
+    assert "mend with: effcalc embed docs/a.md" in stale.err
+    assert picture.read_bytes() == data
+
+
+def test_each_kind_of_document_shows_a_picture_its_own_way(root):
+    region = "effcalc: plot scaling --phi 0:1 --caption 'A_b & <c>' --output a.png"
+    texts = {
+        "a.md": (f"<!-- {region} -->\n<!-- effcalc end -->", r"![A_b & \<c>](a.png)"),
+        "a.html": (
+            f"<!-- {region} --><!-- effcalc end -->",
+            '<img src="a.png" alt="A_b &amp; &lt;c&gt;">',
+        ),
+        "a.rst": (f".. {region}\n\n.. effcalc end", ".. image:: a.png\n   :alt: A_b & <c>\n"),
+        "a.tex": (f"% {region}\n% effcalc end", "\\includegraphics[width=\\linewidth]{a.png}\n"),
+    }
+    for name, (text, _) in texts.items():
+        (root / name).write_text(text)
+    assert run("embed", *texts).code == 0
+    for name, (_, markup) in texts.items():
+        assert markup in (root / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("../a.svg", "outside the repository"),
+        ("/etc/a.svg", "by its path from the document"),
+        ("linked/a.svg", "outside the repository"),
+        ("link.svg", "outside the repository"),
+        (".git/a.svg", "git's own folder"),
+        ("logo.svg", "is no picture that effcalc drew"),
+        ("none/a.svg", "there is no folder"),
+        ("a.html", "must be a .svg or .png"),
+        ("a.sh", "ends in none of"),
+        ("a.svg --picture-width 9", "--picture-width"),
+    ],
+)
+def test_a_picture_goes_nowhere_else(path, said, root):
+    (root.parent / "a.svg").write_text("<svg/>")
+    (root / "link.svg").symlink_to(root.parent / "b.svg")
+    (root / "linked").symlink_to(root.parent)
+    (root / "logo.svg").write_text("<svg>mine</svg>")
+    (root / "a.md").write_text(PLOT.format(path))
+    before = {p: p.read_bytes() for p in root.parent.rglob("*") if p.is_file()}
+    result = run("embed", "a.md")
+    assert result.error().startswith("a.md: line 1: ")
+    assert said in result.err
+    assert {p: p.read_bytes() for p in root.parent.rglob("*") if p.is_file()} == before
+
+
+def test_two_regions_do_not_draw_one_file(root):
+    (root / "a.md").write_text(PLOT.format("a.svg") * 2)
+    assert run("embed", "a.md").code == 0
+    (root / "a.md").write_text(PLOT.format("a.svg") + PLOT.format("a.svg --theme dark"))
+    assert "is drawn by another region, and differently" in run("embed", "a.md").error()
+
+
+def test_a_picture_is_not_drawn_where_a_document_is_broken(root):
+    (root / "a.md").write_text(PLOT.format("a.svg"))
+    (root / "b.md").write_text(REGION.format("scale --phi x"))
+    assert run("embed", ".").code == 2
+    assert not (root / "a.svg").exists()

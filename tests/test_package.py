@@ -42,7 +42,7 @@ ROOMS = [
         "published",
         "request",
     ),
-    *("table", "grid", "formats", "profiling", "saved", "views", "embed", "cli"),
+    *("table", "grid", "formats", "profiling", "saved", "views", "plots", "embed", "cli"),
 ]
 
 

@@ -1,6 +1,7 @@
 """Find the commands, turn their parameters into options, and run one.
 
-A command is a file in `effcalc/cli/commands/`; see there. Nothing else has to know it.
+A command is a file in `effcalc/cli/commands/`, a group of commands a folder there; see there.
+Nothing else has to know it. A command of a group is named as it is called: "plot scaling".
 """
 
 from __future__ import annotations
@@ -31,24 +32,54 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _CONTEXT = "context"  # the parameter by which typer hands a command its context
 
 
+def names_in(group: str = "") -> list[str]:
+    """Return the names of the commands and groups right inside a group, or at the top, in order."""
+    found = set()
+    for folder in _folders(group):
+        for name in os.listdir(folder):
+            is_package = os.path.isfile(os.path.join(folder, name, "__init__.py"))
+            if not name.startswith("_") and (name.endswith(".py") or is_package):
+                found.add(name.removesuffix(".py").replace("_", "-"))
+    return sorted(found)
+
+
+def is_group(name: str) -> bool:
+    """Whether a name is that of a group of commands; nothing is imported to tell."""
+    return bool(_folders(name))
+
+
+def _folders(group: str) -> list[str]:
+    words = group.replace("-", "_").split()
+    folders = [os.path.join(path, *words) for path in commands.__path__]
+    return [folder for folder in folders if os.path.isdir(folder)]
+
+
 def command_names() -> list[str]:
-    """Return the names of all commands, in order."""
-    files = [name for path in commands.__path__ for name in os.listdir(path)]
-    modules = [name.removesuffix(".py") for name in files if name.endswith(".py")]
-    return sorted(name.replace("_", "-") for name in modules if not name.startswith("_"))
+    """Return the names of all commands, in order: "count", "plot scaling"."""
+    found = []
+    for name in names_in():
+        found += [f"{name} {sub}" for sub in names_in(name)] if is_group(name) else [name]
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    module = commands
+    for word in name.replace("-", "_").split():
+        module = import_module(f"{module.__name__}.{word}")
+    return module
 
 
 def command_function(name: str) -> Callable[..., None]:
     """Import the file of one command and return its function."""
-    word = name.replace("-", "_")
-    module: ModuleType = import_module(f"{commands.__name__}.{word}")
-    function: Callable[..., None] = getattr(module, word)
+    module = _module(name)
+    function: Callable[..., None] = getattr(module, module.__name__.rpartition(".")[2])
     return function
 
 
-def command_help(function: Callable[..., None]) -> tuple[str, list[str]]:
-    """Split a command's docstring into its help and the lines of its examples."""
-    text, _, examples = (inspect.getdoc(function) or "").partition("\nExamples:\n")
+def command_help(name: str) -> tuple[str, list[str]]:
+    """Split the docstring of a command or a group into its help and the lines of its examples."""
+    told = _module(name) if is_group(name) else command_function(name)
+    text, _, examples = (inspect.getdoc(told) or "").partition("\nExamples:\n")
     return text.strip(), [line.strip() for line in examples.splitlines() if line.strip()]
 
 
@@ -63,13 +94,34 @@ def _plain_typer(**settings: Any) -> typer.Typer:
 
 
 def build(name: str) -> Any:
-    """Return one command as the object that parses and runs it."""
-    function = command_function(name)
-    text, examples = command_help(function)
+    """Return one command, or a group of them, as the object that parses and runs it."""
+    text, examples = command_help(name)
     epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples) if examples else None
+    if is_group(name):
+        return _group(name, _nothing, help=text, epilog=epilog)
     app = _plain_typer()
-    app.command(name, cls=Command, help=text, epilog=epilog)(expand(function))
+    app.command(name.rpartition(" ")[2], cls=Command, help=text, epilog=epilog)(
+        expand(command_function(name))
+    )
     return get_command(app)
+
+
+def _group(name: str, callback: Callable[..., None], **settings: Any) -> Any:
+    app = _plain_typer(
+        name=name or None,
+        cls=Commands,
+        subcommand_metavar="COMMAND [OPTIONS]",
+        options_metavar="",
+        **settings,
+    )
+    app.callback()(callback)
+    group = get_command(app)
+    group.inside = name  # type: ignore[attr-defined]
+    return group
+
+
+def _nothing() -> None:
+    """Take no options: a group has none of its own."""
 
 
 def expand(function: Callable[..., None]) -> Callable[..., None]:
@@ -138,7 +190,7 @@ class Command(TyperCommand):
         if ctx.resilient_parsing or "args" not in meta:
             return super().parse_args(ctx, args)
         _, _, parsed = self.make_parser(ctx).parse_args(list(args))
-        given = [p.opts[0] for p in parsed if p.param_type_name == "option"]
+        given = [max(p.opts, key=len) for p in parsed if p.param_type_name == "option"]
         if meta["agree"] is not None:
             meta["agree"](given)
         words = ctx.command_path.split()[1:]
@@ -168,31 +220,35 @@ def option_records(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
 
 
 class Commands(TyperGroup):
-    """The commands in `effcalc/cli/commands/`, each imported when it is asked for."""
+    """The commands of a group, or those at the top, each imported when it is asked for."""
+
+    inside: str = ""  # the group's name
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of all commands."""
-        return command_names()
+        """Return the names of all its commands."""
+        return names_in(self.inside)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return one command, or None where there is none of that name."""
-        return build(cmd_name) if cmd_name in command_names() else None
+        return build(self._full(cmd_name)) if cmd_name in names_in(self.inside) else None
+
+    def _full(self, name: str) -> str:
+        return f"{self.inside} {name}".strip()
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the arguments start with; an unknown one is an InputError."""
-        name = args[0]
-        if name not in command_names():
-            raise InputError(
-                f"there is no command {one_line(name, limit=60)!r}"
-                f"{suggest(name, command_names())}; see '{PROGRAM} --help'"
-            )
+        name, known = args[0], names_in(self.inside)
+        if name not in known:
+            what = one_line(self._full(name), limit=60)
+            near = suggest(name, known)
+            raise InputError(f"there is no command {what!r}{near}; see '{ctx.command_path} --help'")
         return name, self.get_command(ctx, name), args[1:]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write each command and the first line of its help, without making its options."""
         records = []
-        for name in command_names():
-            text, _ = command_help(command_function(name))
+        for name in names_in(self.inside):
+            text, _ = command_help(self._full(name))
             records.append((name, text.split("\n", 1)[0]))
         if records:
             with formatter.section("Commands"):
@@ -221,15 +277,12 @@ def _options(
 
 def make_app() -> Any:
     """Return the whole command line as the object that parses and runs it."""
-    app = _plain_typer(
-        cls=Commands,
+    return _group(
+        "",
+        _options,
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog="effcalc COMMAND --help says what a command takes, with examples.",
-        subcommand_metavar="COMMAND [OPTIONS]",
-        options_metavar="",
     )
-    app.callback()(_options)
-    return get_command(app)
 
 
 def run(args: Sequence[str], agree: Callable[[list[str]], None] | None = None) -> int:

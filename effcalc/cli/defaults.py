@@ -14,6 +14,7 @@ stranger's file cannot make a command write, run or measure anything.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effcalc.errors import InputError
@@ -36,7 +37,7 @@ def default_args(name: str, command: Any) -> tuple[list[str], str]:
     start, root = whereabouts()
     for folder in (start, *start.parents):
         path = folder / FILE
-        if path.is_file() and b"effcalc" in path.read_bytes():
+        if path.is_file() and b"effcalc" in _bytes(path):
             from effcalc.tomlfile import Table, read
 
             tool = Table(read(path, str(path)), str(path)).table("tool")
@@ -46,6 +47,13 @@ def default_args(name: str, command: Any) -> tuple[list[str], str]:
         if folder == root:
             break
     return [], ""
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _args(table: Table, name: str, command: Any, in_document: bool) -> list[str]:

@@ -74,6 +74,18 @@ def _complete_format(incomplete: str) -> list[tuple[str, str]]:
     return [(f.name, f.help) for f in FORMATS.values() if f.name.startswith(incomplete)]
 
 
+def _theme(text: str) -> str:
+    from effcalc.plots.style import check_theme
+
+    return check_theme(text)
+
+
+def _complete_theme(incomplete: str) -> list[str]:
+    from effcalc.plots.style import THEME_NAMES
+
+    return [name for name in THEME_NAMES if name.startswith(incomplete)]
+
+
 def _complete_dtype(incomplete: str) -> list[str]:
     return [name for name in DTYPE_BYTES if name.startswith(incomplete)]
 
@@ -307,3 +319,49 @@ class OutputOptions:
             from effcalc.cli.output import check_output
 
             check_output(self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class PlotOptions:
+    """How to draw a plot, and where to; `effcalc.cli.output.write_plot` takes it."""
+
+    panel: ClassVar[str] = "Picture"
+
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="File to draw to: NAME.svg, .png or .html."
+        ),
+    ] = None
+    theme: Annotated[
+        str,
+        typer.Option(
+            "--theme",
+            metavar="THEME",
+            parser=_theme,
+            help="light, dark, or auto: light, and dark where the reader's system is.",
+            autocompletion=_complete_theme,
+        ),
+    ] = "light"
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--picture-width",
+            metavar="PIXELS",
+            parser=_whole("--picture-width", 320, 4000),
+            help="Width of the whole picture; 720 without it.",
+        ),
+    ] = None
+    caption: Annotated[
+        str | None, typer.Option("--caption", metavar="TEXT", help="A title of your own.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        # What cannot be written is refused before anything is computed.
+        from effcalc.cli.output import check_output
+        from effcalc.plots.style import check_suffix
+
+        if self.output is None:
+            raise InputError("a plot needs a file: give --output plot.svg, plot.png or plot.html")
+        check_suffix(self.output)
+        check_output(self.output)

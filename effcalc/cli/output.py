@@ -16,10 +16,12 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 from effcalc.errors import InputError, RunError, one_line
 from effcalc.formats import find_format
 from effcalc.grid import Look
+from effcalc.paths import is_confined
 from effcalc.table import Table, select, sorted_by, take
 
 if TYPE_CHECKING:
-    from effcalc.cli.options import OutputOptions
+    from effcalc.cli.options import OutputOptions, PlotOptions
+    from effcalc.plots.style import Plot
 
 T = TypeVar("T")
 
@@ -27,22 +29,27 @@ CAPTURE_ROWS = 1000
 """Rows of a table in a document at most."""
 
 
-class Picture(NamedTuple):
-    """A picture for a file: what it shows, the hash of its data, and how to draw its bytes."""
+class Drawing(NamedTuple):
+    """A plot, and how to draw it."""
 
-    path: str
-    shows: str  # in one line
-    hash: str  # kept inside the file, by which a stale one is told
-    draw: Callable[[], bytes]
+    plot: Plot
+    options: PlotOptions
+
+    def draw(self) -> bytes:
+        """Return the bytes of the file; raise `NeedsError` without what draws."""
+        from effcalc.plots.style import DEFAULT_WIDTH, check_suffix, render
+
+        suffix = check_suffix(self.options.output or "")
+        return render(self.plot, suffix, self.options.theme, self.options.size or DEFAULT_WIDTH)
 
 
-Captured: TypeAlias = "tuple[Table, Look] | str | Picture"
+Captured: TypeAlias = "tuple[Table, Look] | str | Drawing"
 _CAPTURED: ContextVar[list[Captured] | None] = ContextVar("captured", default=None)
 
 
 @contextmanager
 def captured() -> Iterator[list[Captured]]:
-    """Within the block, collect what commands would write: tables, single figures, pictures."""
+    """Within the block, collect what commands would write: tables, single figures, plots."""
     results: list[Captured] = []
     token = _CAPTURED.set(results)
     try:
@@ -56,7 +63,7 @@ def write_table(table: Table, out: OutputOptions) -> None:
     format = find_format(out.format, out.output or "")
     title = table.title if out.caption is None else out.caption
     table = replace(table, title=title, command=out.command)
-    if out.no_notes:
+    if out.no_notes and format.name != "json":  # a saved table keeps what it says
         table = replace(table, notes=(), conventions={})
     results = _CAPTURED.get()
     if results is not None:
@@ -80,14 +87,21 @@ def write_figure(text: str) -> None:
         write_text([f"{text}\n"])
 
 
-def write_picture(picture: Picture) -> None:
-    """Draw a picture into its file."""
+def write_plot(plot: Plot, out: PlotOptions) -> None:
+    """Draw a plot as the user asked for: theme, size, title, file."""
+    from effcalc.plots.style import import_engine
+
+    if out.caption is not None:
+        plot = replace(plot, title=out.caption)
+    drawing = Drawing(plot, out)
     results = _CAPTURED.get()
     if results is not None:
-        results.append(picture)
+        results.append(drawing)
         return
-    with open_output(picture.path, binary=True) as file:
-        file.write(picture.draw())
+    import_engine()
+    picture = drawing.draw()
+    with open_output(out.output or "", binary=True) as file:
+        file.write(picture)
 
 
 def write_text(pieces: Iterable[str], output: str | None = None, *, document: bool = False) -> None:
@@ -106,7 +120,12 @@ def write_text(pieces: Iterable[str], output: str | None = None, *, document: bo
 
 
 def check_output(path: str, what: str = "--output") -> os.stat_result | None:
-    """Refuse a path that cannot be written, and return what is there now; `what` asks for it."""
+    """Refuse a path that cannot be written, and return what is there now; `what` asks for it.
+
+    A command in a document writes nothing itself: whoever fills that checks the path.
+    """
+    if is_confined():
+        return None
     name = repr(one_line(path))
     if not os.path.basename(path) or "\0" in path:
         raise InputError(f"{what}: {name} is not the name of a file")

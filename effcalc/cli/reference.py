@@ -13,7 +13,6 @@ from typing import Any
 from effcalc.cli.app import (
     PROGRAM,
     build,
-    command_function,
     command_help,
     command_names,
     make_app,
@@ -53,8 +52,9 @@ def reference() -> str:
         names = command_names()
         parts.append("| Command | |\n| --- | --- |\n")
         for name in names:
-            summary = command_help(command_function(name))[0].split("\n", 1)[0]
-            parts.append(f"| [`{name}`](#{PROGRAM}-{name}) | {_cell(summary)} |\n")
+            summary = command_help(name)[0].split("\n", 1)[0]
+            anchor = f"{PROGRAM}-{name.replace(' ', '-')}"
+            parts.append(f"| [`{name}`](#{anchor}) | {_cell(summary)} |\n")
         parts.append("\n")
         parts += [_command(name, root) for name in names]
     return "".join([*parts, _EXITS])
@@ -62,7 +62,7 @@ def reference() -> str:
 
 def _command(name: str, root: Any) -> str:
     command = build(name)
-    text, examples = command_help(command_function(name))
+    text, examples = command_help(name)
     with command.make_context(name, [], parent=root, resilient_parsing=True) as ctx:
         parts = [f"## {PROGRAM} {name}\n\n", f"{text}\n\n", _usage(ctx), _options(command, ctx)]
     if examples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import isfinite
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from effcalc.arch import Arch
@@ -242,6 +243,7 @@ def compare_table(labels: Sequence[str], networks: Sequence[Scaled]) -> Table:
         columns.append(replace(over, default=figure.key in ("params", "macs")))
     columns += [
         Column("pixels", "px", "text", "image side(s)", default=False),
+        Column("family", "family", "text", "architecture file", default=False),
         Column("top1", "top-1", "number", "published accuracy, %"),
         Column("top5", "top-5", "number", "published accuracy, %", default=False),
         Column("source", "source", "text", "of the accuracy", default=False),
@@ -250,6 +252,7 @@ def compare_table(labels: Sequence[str], networks: Sequence[Scaled]) -> Table:
     sources: dict[str, list[str]] = {}
     for label, at in zip(labels, networks, strict=True):
         row: dict[str, Value] = {"network": label, "pixels": pixels(at.scaling.image_size)}
+        row["family"] = PurePath(at.arch.file).stem
         for figure in COSTS:
             mine, theirs = figure.value(at), figure.value(first)
             row[figure.key] = mine

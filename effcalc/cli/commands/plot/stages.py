@@ -1,0 +1,32 @@
+"""`effcalc plot stages`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from effcalc.cli.options import Network, PlotOptions, ScalingOptions
+
+Per = Annotated[
+    str, typer.Option("--per", metavar="PART", help="Break down by stage, block, layer or op.")
+]
+
+
+def stages(
+    network: Network, scaling: ScalingOptions, plot: PlotOptions, per: Per = "stage"
+) -> None:
+    """Draw where a network's MACs, parameters and activations sit.
+
+    Examples:
+    effcalc plot stages --output stages.svg
+    effcalc plot stages squeezenet-1.0 --per block --output blocks.svg
+    effcalc plot stages resnet-50 --per op --theme dark --output ops.png
+    """
+    from effcalc.cli.networks import one_network, title
+    from effcalc.cli.output import write_plot
+    from effcalc.plots import stages as kind
+    from effcalc.views.scaling import breakdown_table
+
+    at = one_network(network, scaling, "effcalc plot stages")
+    write_plot(kind.stages(breakdown_table(at.network, per, title(at))), plot)
