@@ -141,6 +141,10 @@ def test_equal_commands_run_once(root, monkeypatch):
         ("scale link.toml", "outside the repository"),
         ("scale linked/out.toml", "outside the repository"),
         ("compare alexnet@classes=3 ../out.toml@phi=1", "outside the repository"),
+        ("comm --device ../out.toml --mfu 30%", "outside the repository"),
+        ("comm --link ../out.toml", "outside the repository"),
+        ("deploy --on-chip ../out.toml", "outside the repository"),
+        ("deploy --fit-device link.toml", "outside the repository"),
         ("show ../out.json", "outside the repository"),
         ("value params ../out.json", "outside the repository"),
         ("show loop.json", "is not a path"),
@@ -169,6 +173,32 @@ def test_a_stranger_s_document_reaches_nothing(command, said, root):
     assert said in result.err
     assert (root / "a.md").read_text() == good  # nothing is written unless all is well
     assert sorted(outside.rglob("*")) == before
+
+
+def test_a_diff_says_nothing_to_a_terminal_or_a_ci(root):
+    evil = "::add-mask::x\n##[error]y\n\x1b[2Jz\u202e\n"
+    (root / "a.md").write_text(
+        REGION.format("value params").replace("\n<!-- eff", f"\n{evil}<!-- eff")
+    )
+    out = run("embed", "--check", "a.md").out
+    assert "add-mask" in out
+    assert "\\x1b[2Jz\\u202e" in out
+    assert not [line for line in out.splitlines() if line.strip().startswith(("::", "##["))]
+    assert all(c.isprintable() or c == "\n" for c in out)
+
+
+def test_targets_run_for_who_allows_them(root):
+    pytest.importorskip("torch")
+    (root / "zz_model.py").write_text("from torch.nn import Linear\nprint('hello')\n")
+    region = REGION.format(
+        "count zz_model.py:Linear --arg in_features=3 --arg out_features=4 --input 2x3"
+    )
+    (root / "a.md").write_text(region)
+    assert "embed --allow-targets" in run("embed", "a.md").error()
+    assert run("embed", "--allow-targets", "a.md").code == 0
+    filled = (root / "a.md").read_text()
+    assert "| 16 " in filled or " 16 |" in filled  # 3 · 4 weights and 4 biases
+    assert "hello" not in filled
 
 
 def test_a_document_outside_the_repository_is_refused(root):

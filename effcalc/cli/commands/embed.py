@@ -85,6 +85,8 @@ def embed(
     said: list[str] = []
     for path in _documents(paths):
         real = place(path, root)
+        if real.exists() and not real.is_file():
+            raise InputError(f"{one_line(path)}: is no file")
         try:
             data = real.read_bytes()
         except OSError as error:
@@ -102,13 +104,25 @@ def embed(
             stale[os.path.relpath(document)] = None
             said.append(f"{name}: {'is not there' if old is None else 'its data changed'}")
     if check or diff:
-        print("".join(f"{line}\n" for line in said), end="")
+        print("".join(f"{_shown(line)}\n" for line in said), end="")
     if check and stale:
         raise CheckFailed(f"stale; mend with: effcalc embed {shlex.join(stale)}")
     if not check:
         write_files(changed, "embed")
         for name in changed:
             print(f"filled {one_line(name)}", file=sys.stderr)
+
+
+def _shown(line: str) -> str:
+    """Return a line of a diff as a terminal and a CI's log may have it, whoever wrote the document.
+
+    Control characters are spelled out, and no line is a command to GitHub's runner, which takes
+    `::` and `##[` for one also behind blanks.
+    """
+    import re
+
+    line = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
+    return re.sub(r"^(\s*)(::|##\[)", r"\1\\\2", line)
 
 
 def _root() -> Path:
