@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from effcalc.archfile import load
 from effcalc.cli.app import command_names
-from effcalc.cli.output import captured_plots
+from effcalc.cli.output import captured
 from effcalc.plots.marks import axis, label_mark, log_domain, log_ticks, place_labels
 from effcalc.plots.stamp import data_hash, digest
 from effcalc.plots.style import AUTO, THEMES, Look, render, save
@@ -42,11 +42,11 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def make(kind: str, *args: str):
     """Return the plot that a command would draw."""
-    with captured_plots() as plots:
+    with captured() as plots:
         result = run(*kind.split(), *args, "--output", "x.svg")
     assert (result.code, result.err) == (0, "")
-    [(plot, _)] = plots
-    return plot
+    [picture] = plots
+    return picture.plot
 
 
 def drawn(plot) -> list[dict]:
@@ -328,10 +328,10 @@ def test_the_data_of_a_plot_is_known_without_what_draws_it() -> None:
     program = (
         "import sys\n"
         "from effcalc.cli.app import run\n"
-        "from effcalc.cli.output import captured_plots\n"
-        "with captured_plots() as plots:\n"
+        "from effcalc.cli.output import captured\n"
+        "with captured() as plots:\n"
         "    run(['plot', 'scaling', '--output', 'x.svg'])\n"
-        "assert plots[0][0].hash.startswith('sha256:')\n"
+        "assert plots[0].plot.hash.startswith('sha256:')\n"
         "assert not {'altair', 'vl_convert', 'numpy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
