@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from effcalc.errors import InputError, need, one_line
-from effcalc.inputs import parse_inputs
+from effcalc.inputs import check_batch, parse_inputs
 from effcalc.network import Network
 
 KINDS = (
@@ -41,11 +41,13 @@ def target_network(
     file, colon, _ = target.partition(":")
     if file.endswith(".onnx") and not colon:
         _refuse(where, "an ONNX file", settings, backward, real)
+        check_batch(where, batch, bool(inputs))
         from effcalc.onnxfile import load_onnx
 
         return replace(load_onnx(_file(target), where, parse_inputs(inputs), batch), name=where)
     if file.endswith(".pt2") and not colon:
         _refuse(where, "a .pt2 file", settings, False, real)
+        check_batch(where, batch, bool(inputs), own=True)
         path = _file(target)
         need("torch", "this target", "torch")
         from effcalc.torch.count import count_owned
