@@ -34,16 +34,6 @@ def parse_inputs(texts: Iterable[str]) -> list[InputSpec]:
     return specs
 
 
-def check_batch(where: str, batch: int, given: bool, own: bool = False) -> None:
-    """Refuse a `--batch` that would change nothing.
-
-    `given` says that `--input` does, `own` that the target brings tensors of its own.
-    """
-    if batch != 1 and (given or own):
-        whose = "--input says it itself" if given else "it brings its own input; give --input"
-        raise InputError(f"{where}: --batch does not change its input: {whose}")
-
-
 def by_name(specs: Iterable[InputSpec], names: Sequence[str], where: str) -> dict[str, InputSpec]:
     """Return the inputs by the names that a model has for them, unnamed ones in its order.
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from effcalc.errors import InputError, need, one_line
-from effcalc.inputs import check_batch, parse_inputs
+from effcalc.inputs import parse_inputs
 from effcalc.network import Network
 
 KINDS = (
@@ -41,13 +41,13 @@ def target_network(
     file, colon, _ = target.partition(":")
     if file.endswith(".onnx") and not colon:
         _refuse(where, "an ONNX file", settings, backward, real)
-        check_batch(where, batch, bool(inputs))
         from effcalc.onnxfile import load_onnx
 
-        return replace(load_onnx(_file(target), where, parse_inputs(inputs), batch), name=where)
+        network = load_onnx(_file(target), where, parse_inputs(inputs), batch)
+        check_batch(target, inputs, batch, network)
+        return replace(network, name=where)
     if file.endswith(".pt2") and not colon:
         _refuse(where, "a .pt2 file", settings, False, real)
-        check_batch(where, batch, bool(inputs), own=True)
         path = _file(target)
         need("torch", "this target", "torch")
         from effcalc.torch.count import count_owned
@@ -65,6 +65,7 @@ def target_network(
     network = count_owned(
         loaded.module, loaded.args, loaded.kwargs, backward=backward, real=real, name=where
     )
+    check_batch(target, inputs, batch, network)
     return replace(network, name=where)
 
 
@@ -90,6 +91,21 @@ def described(
     if inputs:
         raise InputError(f"{where}: takes its size from {at.arch.name}@image-size=320, not --input")
     return replace(build(at.arch, at.scaling, batch, at.head), name=where)
+
+
+def check_batch(target: str, inputs: Sequence[str], batch: int, network: Network) -> None:
+    """Refuse a batch, other than the default, that the input of a counted target does not have.
+
+    A zoo's own inputs have it, as a list of images for detection.
+    """
+    shape = next((t.shape for t in network.inputs if t.shape), ())
+    zoo = target.startswith(("torchvision:", "timm:")) and not inputs
+    if batch != 1 and shape and shape[0] != batch and not zoo:
+        is_shape, wanted = ("x".join(map(str, s)) for s in (shape, (batch, *shape[1:])))
+        raise InputError(
+            f"--batch {batch}: the input of {one_line(target)} is {is_shape}; "
+            f"give it as --input {wanted}"
+        )
 
 
 def is_code(target: str) -> bool:

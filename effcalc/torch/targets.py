@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from effcalc.errors import EffcalcError, InputError, NeedsError, RunError, one_line, suggest
-from effcalc.inputs import InputSpec, check_batch, parse_inputs
+from effcalc.inputs import InputSpec, parse_inputs
 from effcalc.target import described, is_code
 from effcalc.torch.build import build
 from effcalc.torch.construct import construct
@@ -59,7 +59,6 @@ def load(
         return _built(target, settings, inputs, batch, real)
     values = parse_settings(settings)
     specs = parse_inputs(inputs)
-    check_batch(one_line(target), batch, bool(specs))
     zoo, _, name = target.partition(":")
     default: Any = None
     if zoo in ("torchvision", "timm"):
@@ -69,7 +68,6 @@ def load(
         module = _made(target, values, real)
         if isinstance(module, tuple) and len(module) == 2:
             module, default = module
-            check_batch(one_line(target), batch, False, own=not specs)
         if not isinstance(module, nn.Module):
             raise InputError(
                 f"{one_line(target)}: is {type(module).__name__}, not a torch.nn.Module or a "

@@ -182,8 +182,7 @@ class _Names:
         modules = dict(module.named_modules())
         active: set[str] = set()
         for path, m in modules.items():
-            own = (*m.named_parameters(path, False), *m.named_buffers(path, False))
-            if id(m) in self._entered or any(held.keys[name] in read for name, _ in own):
+            if id(m) in self._entered or any(held.keys[name] in read for name in _own(path, m)):
                 while path and path not in active:
                     active.add(path)
                     path = path.rpartition(".")[0]
@@ -195,6 +194,13 @@ class _Names:
             and path.rpartition(".")[0] in active
             and next(_state(m), None) is not None
         )
+
+
+def _own(path: str, module: nn.Module) -> Iterator[str]:
+    """Yield the paths of the parameters and buffers that a module itself holds."""
+    for members in (module.named_parameters(path, False), module.named_buffers(path, False)):
+        for name, _ in members:
+            yield name
 
 
 def _state(module: nn.Module) -> Iterator[torch.Tensor]:
