@@ -54,9 +54,11 @@ def trace(
     the innermost module that raised it.
     """
     kwargs = dict(kwargs or {})
-    if any(nn.parameter.is_lazy(t) for t in _state(module)):
+    tensors = [*_state(module), *tensors_in((args, kwargs))]
+    on_meta = bool(tensors) and all(t.is_meta for t in tensors)
+    if any(nn.parameter.is_lazy(t) for t in tensors):
         # A lazy module makes its parameters when it first runs.
-        with torch.no_grad(), _random_state(), _default_device(module, args, kwargs):
+        with torch.no_grad(), _random_state(), _default_device(on_meta):
             module(*args, **kwargs)
     held = Held(module)
     names = _Names(module)
@@ -65,7 +67,7 @@ def trace(
     with ExitStack() as stack:
         stack.enter_context(_random_state())
         stack.enter_context(torch.set_grad_enabled(grad))
-        stack.enter_context(_default_device(module, args, kwargs))
+        stack.enter_context(_default_device(on_meta))
         stack.enter_context(names.follow())
         if on_save is not None:
             tell = on_save
@@ -255,11 +257,6 @@ def _random_state() -> Iterator[None]:
             numpy.random.set_state(numpy_state)
 
 
-def _default_device(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> AbstractContextManager[Any]:
+def _default_device(on_meta: bool) -> AbstractContextManager[Any]:
     """Where everything is on meta, tensors that the forward makes are to be there too."""
-    tensors = [*_state(module), *tensors_in((args, kwargs))]
-    if tensors and all(t.is_meta for t in tensors):
-        return torch.device("meta")
-    return nullcontext()
+    return torch.device("meta") if on_meta else nullcontext()
