@@ -5,7 +5,7 @@ Annotations stay objects in this module: app.py reads them without evaluating an
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import typer
 
@@ -23,8 +23,10 @@ from effcalc.units import (
 if TYPE_CHECKING:
     from effcalc.comm.collectives import Algorithm
     from effcalc.comm.model import Model
+    from effcalc.comm.predict import Prediction
     from effcalc.comm.strategies import Setup, Strategy
     from effcalc.hardwarefile import Link
+    from effcalc.request import Many
 
 GRADIENT_DTYPES = ("float32", "float16", "bfloat16")
 
@@ -187,6 +189,32 @@ class ComputeOptions:
         share = parse_share(self.mfu, "--mfu")
         device = load_device(self.device)
         return compute_seconds(model, device, share, self.precision or setup.dtype, setup.batch)
+
+
+class Asked(NamedTuple):
+    """What is to be predicted, and the axes of which there are several."""
+
+    made: "Many[Prediction]"
+    shown: list[str]
+
+
+def predicted(
+    model: "Model", training: StrategyOptions, wires: LinkOptions, spent: ComputeOptions
+) -> Asked:
+    """Read the options, and return every combination's prediction, made as it is read."""
+    from effcalc.comm.predict import predictions
+    from effcalc.request import Many
+
+    counts, setups = training.counts(), training.setups()
+    strategies, algorithms = training.strategies(), training.algorithms()
+    links, group = wires.links()
+    compute = [spent.seconds(model, setup) for setup in setups]
+    axes = (("strategy", strategies), ("algorithm", algorithms), ("dtype", setups))
+    made = Many(
+        len(counts) * len(strategies) * len(algorithms) * len(setups),
+        lambda: predictions(model, counts, strategies, algorithms, setups, compute, links, group),
+    )
+    return Asked(made, [axis for axis, values in axes if len(values) > 1])
 
 
 def _time(text: str) -> float:
