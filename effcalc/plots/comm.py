@@ -28,9 +28,9 @@ _TIP = ("workers", "efficiency", "exposed", "step", "sent")
 def comm(table: Table, subtitle: str = "") -> Plot:
     """Draw the efficiencies of `views.comm.comm_table` against workers.
 
-    `subtitle` says over which links. A line stands for each strategy, algorithm and dtype of which there are several. Raises
-    `InputError` where no compute time is known, where there is one number of workers alone, and
-    for more lines than can be told apart.
+    `subtitle` says over which links. A line stands for each strategy, algorithm and dtype of
+    which there are several. Raises `InputError` where no compute time is known, where there is
+    one number of workers alone, and for more lines than can be told apart.
     """
     table = drawable(table, [*_AXES, *_TIP])
     rows = list(table.rows)
