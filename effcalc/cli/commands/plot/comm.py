@@ -21,8 +21,8 @@ def comm(
 
     Examples:
     effcalc plot comm squeezenet-1.1 --compute 40ms -o comm.svg
-    effcalc plot comm resnet-50 --strategy ddp,zero-3 --compute 300ms --workers 1:64 -o x.png
-    effcalc plot comm --algorithm ring,tree --device a100-40gb --mfu 30% -o efficiency.html
+    effcalc plot comm resnet-50 --strategy ddp,zero-3 --compute 300ms -o x.png
+    effcalc plot comm --algorithm ring,tree --compute 100ms -o efficiency.html
     """
     from effcalc.cli.networks import one_network, title
     from effcalc.cli.output import write_plot
