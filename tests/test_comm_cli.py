@@ -48,27 +48,42 @@ def test_textbook_and_gloo_stand_side_by_side() -> None:
     assert sharded["gloo_ratio"] == pytest.approx(4 / 3)
 
 
-def test_compute_from_a_saved_profile(tmp_path) -> None:
-    saved = {
+def saved(path, **row) -> str:
+    units = {"batch": "int", "mode": "text", "latency": "seconds"}
+    document = {
         "schema": "urn:effcalc:table:1",
         "kind": "profile",
         "title": "t",
         "effcalc": "0",
         "command": "",
         "conventions": {},
-        "columns": [{"key": "latency", "title": "l", "unit": "seconds", "help": ""}],
-        "rows": [{"latency": 0.25}],
+        "columns": [{"key": k, "title": k, "unit": units[k], "help": ""} for k in row],
+        "rows": [row],
         "notes": [],
     }
-    path = tmp_path / "run.json"
-    path.write_text(json.dumps(saved))
-    same = [row("resnet-18", "--workers", "8", "--compute", c) for c in (str(path), "250ms")]
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+def test_compute_from_a_saved_profile(tmp_path) -> None:
+    path = saved(tmp_path / "run.json", batch=32, mode="train", latency=0.25)
+    same = [row("resnet-18", "--workers", "8", "--compute", c) for c in (path, "250ms")]
     assert same[0] == same[1]
     assert same[0]["step"] == pytest.approx(0.25 + same[0]["exposed"])
     # Four batches to a step, and the same communication.
     four = row("resnet-18", "--workers", "8", "--compute", "250ms", "--accumulate", "4")
     assert four["step"] == pytest.approx(1 + four["exposed"])
     assert four["sent"] == same[0]["sent"]
+
+
+def test_a_profile_of_something_else_is_refused(tmp_path) -> None:
+    infer = saved(tmp_path / "infer.json", batch=32, mode="infer", latency=0.1)
+    result = run("comm", "--compute", infer)
+    assert (result.code, "infer.json: is not of training; save one" in result.error()) == (2, True)
+    small = saved(tmp_path / "small.json", batch=8, mode="train", latency=0.1)
+    result = run("comm", "--compute", small)
+    assert (result.code, "is of another batch; give --batch 8" in result.error()) == (2, True)
+    assert run("comm", "--compute", small, "--batch", "8").code == 0
 
 
 def test_compute_from_a_device() -> None:

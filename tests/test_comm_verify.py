@@ -46,9 +46,9 @@ MIB = 1 << 20
 
 
 def collectives(n: int) -> list[tuple[str, int, int, int]]:
-    """Each collective: empty, uneven, and over 2n segments of 1 MiB."""
+    """Each collective: uneven, and over 2n segments of 1 MiB."""
     made = []
-    for elements, element in ((0, 4), (1001, 2), (7 * MIB // 4 + 3, 4)):
+    for elements, element in ((1001, 2), (7 * MIB // 4 + 3, 4)):
         whole = n * elements * element
         made += [("all_reduce", elements * element, element, 0)]
         made += [(op, elements * element, element, n - 1) for op in ("broadcast", "reduce")]

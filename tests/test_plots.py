@@ -31,6 +31,7 @@ from tests.cli_helpers import run
 KINDS = [name for name in command_names() if name.startswith("plot ")]
 # The smallest request of each kind that draws every part of it.
 SMALL = {
+    "plot comm": ["squeezenet-1.1", "--strategy", "ddp,zero-3", "--compute", "40ms"],
     "plot compare": ["alexnet", "squeezenet-1.0", "efficientnet-b0"],
     "plot front": [str(Path(__file__).parent / "data" / "search.json")],
     "plot observations": ["efficientnet-b0", "resnet-50"],
@@ -74,6 +75,31 @@ def test_scaling_draws_the_figures_of_the_table_of_effcalc_scale() -> None:
     assert rule == "the rule, 1.92^φ"
     at_two = next(r["macs"] for r in records if r.get("line") == rule and r["phi"] == 2)
     assert at_two == pytest.approx(385_814_752 * (1.2 * 1.1**2 * 1.15**2) ** 2)
+
+
+def test_comm_draws_the_efficiencies_of_the_table_of_effcalc_comm() -> None:
+    args = ["squeezenet-1.1", "--strategy", "ddp,zero-3", "--compute", "40ms", "--link=1GB/s"]
+    table = json.loads(run("comm", *args, "--format", "json").out)["rows"]
+    records = drawn(make("plot comm", *args))
+    expected = {(row["strategy"], row["workers"]): row["efficiency"] for row in table}
+    assert {(r["line"], r["workers"]): r["efficiency"] for r in records} == expected
+    assert expected["ddp", 1] == 100
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], "an efficiency needs the compute time: --compute 120ms"),
+        (["--compute", "1s", "--workers", "8"], "--workers: a plot is over several"),
+        (
+            ["--compute=1s", "--dtype=fp16,fp32", "--algorithm=ring,tree,gloo,halving-doubling"],
+            "a plot tells 6 lines apart, and these are 8",
+        ),
+    ],
+)
+def test_comm_says_what_it_cannot_draw(args: list[str], says: str) -> None:
+    result = run("plot", "comm", *args, "--output", "x.svg")
+    assert (result.code, says in result.error()) == (2, True)
 
 
 def test_released_variants_stand_where_the_rule_gives_their_own_product() -> None:

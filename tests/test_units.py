@@ -34,6 +34,7 @@ from effcalc.units import (
     parse_image_size,
     parse_number,
     parse_seconds,
+    parse_share,
     parse_values,
 )
 
@@ -296,3 +297,17 @@ def test_what_is_no_time_is_refused(text):
 def test_rates_are_written_with_decimal_suffixes():
     assert format_value(12.5e9, "bytes_per_second") == "12.50 GB/s"
     assert format_value(101.26e9, "flops_per_second") == "101.3 GFLOP/s"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("40%", 0.4), ("0.4", 0.4), ("100%", 1.0), (" 12.5% ", 0.125), ("1e-3", 1e-3)],
+)
+def test_shares(text: str, value: float) -> None:
+    assert parse_share(text) == value
+
+
+@pytest.mark.parametrize("text", ["0", "0%", "101%", "40", "-1%", "%", "40%%", "forty", ""])
+def test_what_is_no_share(text: str) -> None:
+    with pytest.raises(InputError, match="above 0 and up to 1"):
+        parse_share(text, "--mfu")

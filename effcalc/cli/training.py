@@ -3,9 +3,9 @@
 Annotations stay objects in this module: app.py reads them without evaluating any text.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import typer
 
@@ -23,15 +23,45 @@ from effcalc.units import (
 if TYPE_CHECKING:
     from effcalc.comm.collectives import Algorithm
     from effcalc.comm.model import Model
+    from effcalc.comm.predict import Prediction
     from effcalc.comm.strategies import Setup, Strategy
     from effcalc.hardwarefile import Link
+    from effcalc.request import Many
 
 GRADIENT_DTYPES = ("float32", "float16", "bfloat16")
 
 
-def _option(name: str, metavar: str, help: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(name, metavar=metavar, help=help)
+def _option(
+    name: str, metavar: str, help: str, complete: Callable[[str], list[Any]] | None = None
+) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        name, metavar=metavar, help=help, autocompletion=complete
+    )
     return option
+
+
+def _complete_strategy(incomplete: str) -> list[tuple[str, str]]:
+    from effcalc.comm.strategies import STRATEGIES
+
+    return [(s.name, s.help) for s in STRATEGIES.values() if s.name.startswith(incomplete)]
+
+
+def _complete_algorithm(incomplete: str) -> list[tuple[str, str]]:
+    from effcalc.comm.collectives import ALGORITHMS
+
+    return [(a.name, a.help) for a in ALGORITHMS.values() if a.name.startswith(incomplete)]
+
+
+def _complete_link(incomplete: str) -> list[str]:
+    from effcalc.hardwarefile import link_names
+
+    return [name for name in link_names() if name.startswith(incomplete)]
+
+
+def _complete_device(incomplete: str) -> list[str]:
+    from effcalc.hardwarefile import device_names
+
+    return [name for name in device_names() if name.startswith(incomplete)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +79,17 @@ class StrategyOptions:
             "--strategy",
             "NAMES",
             "ddp, parameter-server, zero-1, zero-2, zero-3, fully-shard or pipeline.",
+            _complete_strategy,
         ),
     ] = "ddp"
     algorithm: Annotated[
         str,
-        _option("--algorithm", "NAMES", "ring, tree, halving-doubling, hierarchical or gloo."),
+        _option(
+            "--algorithm",
+            "NAMES",
+            "ring, tree, halving-doubling, hierarchical or gloo.",
+            _complete_algorithm,
+        ),
     ] = "ring"
     dtype: Annotated[
         str,
@@ -125,6 +161,7 @@ class LinkOptions:
             "--link",
             "LINK",
             "A built-in link, a file.toml, or 100Gbps:5us; INNER,OUTER with --per-node.",
+            _complete_link,
         ),
     ] = "ethernet-100g"
     per_node: Annotated[
@@ -159,7 +196,8 @@ class ComputeOptions:
         ),
     ] = None
     device: Annotated[
-        str | None, _option("--device", "NAME", "Take it from FLOPs and this device's peak.")
+        str | None,
+        _option("--device", "NAME", "Take it from FLOPs and this device's peak.", _complete_device),
     ] = None
     mfu: Annotated[
         str | None, _option("--mfu", "SHARE", "Share of that peak that is reached, such as 40%.")
@@ -176,7 +214,7 @@ class ComputeOptions:
         if self.compute is not None:
             if self.device is not None:
                 raise InputError("--compute and --device both say the compute time; give one")
-            return _time(self.compute)
+            return _time(self.compute, setup.batch)
         if self.device is None:
             return None
         if self.mfu is None:
@@ -189,14 +227,57 @@ class ComputeOptions:
         return compute_seconds(model, device, share, self.precision or setup.dtype, setup.batch)
 
 
-def _time(text: str) -> float:
-    if text.endswith(".json"):
-        from effcalc.saved import latency
+class Asked(NamedTuple):
+    """What is to be predicted, and the axes of which there are several."""
 
-        return latency(text)
+    made: "Many[Prediction]"
+    shown: list[str]
+
+
+def predicted(
+    model: "Model", training: StrategyOptions, wires: LinkOptions, spent: ComputeOptions
+) -> Asked:
+    """Read the options, and return every combination's prediction, made as it is read."""
+    from effcalc.comm.predict import predictions
+    from effcalc.request import Many
+
+    counts, setups = training.counts(), training.setups()
+    strategies, algorithms = training.strategies(), training.algorithms()
+    links, group = wires.links()
+    compute = [spent.seconds(model, setup) for setup in setups]
+    axes = (("strategy", strategies), ("algorithm", algorithms), ("dtype", setups))
+    made = Many(
+        len(counts) * len(strategies) * len(algorithms) * len(setups),
+        lambda: predictions(model, counts, strategies, algorithms, setups, compute, links, group),
+    )
+    return Asked(made, [axis for axis, values in axes if len(values) > 1])
+
+
+def _time(text: str, batch: int) -> float:
+    if text.endswith(".json"):
+        return _saved_time(text, batch)
     spent = parse_seconds(text, "--compute")
     if spent <= 0:
         raise InputError("--compute must be above zero")
+    return spent
+
+
+def _saved_time(path: str, batch: int) -> float:
+    """The latency of a saved profile of training on `batch` images."""
+    from effcalc.saved import latency, read_saved
+
+    spent = latency(path)
+    where = f"--compute {one_line(path)}"
+    for row in read_saved(path).rows:
+        if row.get("latency") is None:
+            continue
+        if row.get("mode", "train") != "train":
+            raise InputError(
+                f"{where}: is not of training; save one with `effcalc profile NETWORK "
+                f"--mode train --batch {batch} -o FILE.json`"
+            )
+        if row.get("batch", batch) != batch:
+            raise InputError(f"{where}: is of another batch; give --batch {row['batch']}")
     return spent
 
 

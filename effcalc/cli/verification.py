@@ -12,7 +12,7 @@ from effcalc.errors import CheckFailed, InputError, RunError, need
 
 if TYPE_CHECKING:
     from effcalc.cli.options import ScalingOptions
-    from effcalc.comm.strategies import Setup, Strategy
+    from effcalc.cli.training import StrategyOptions
     from effcalc.comm.verify import Compared
     from effcalc.table import Table
 
@@ -61,8 +61,7 @@ class VerifyOptions:
 def verify(
     network: str,
     scaling: "ScalingOptions",
-    strategies: "Sequence[Strategy]",
-    setups: "Sequence[Setup]",
+    training: "StrategyOptions",
     options: VerifyOptions,
     title: str,
 ) -> "tuple[Table | None, str]":
@@ -79,6 +78,7 @@ def verify(
     from effcalc.units import parse_seconds
     from effcalc.views.comm import verify_table
 
+    strategies, setups = training.strategies(), training.setups()
     if len(strategies) != 1 or len(setups) != 1:
         raise InputError("--verify is for one strategy and one dtype")
     [strategy], [setup] = strategies, setups

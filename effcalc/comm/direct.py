@@ -1,7 +1,7 @@
 """Messages between two: a send, and all workers with a parameter server.
 
 The server is one more rank, number n. What all workers send to it, or get from it, passes its
-link one after another: n·S bytes (Iandola et al. 2016, FireCaffe, section 5).
+link one after another: n·S bytes (Iandola et al. 2016, FireCaffe, on parameter servers).
 """
 
 from __future__ import annotations

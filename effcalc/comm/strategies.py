@@ -307,7 +307,7 @@ STRATEGIES = {
         Strategy(
             "parameter-server",
             "push gradients to a server, pull weights",
-            "Iandola et al. 2016, FireCaffe, section 5",
+            "Iandola et al. 2016, FireCaffe, on parameter servers",
             parameter_server,
         ),
         Strategy("zero-1", "optimizer state sharded", "Rajbhandari et al. 2020, 5.1", zero_1),

@@ -48,37 +48,24 @@ def comm(
     """
     from effcalc.cli.networks import one_network, title
     from effcalc.cli.output import write_table
-    from effcalc.cli.training import choose
+    from effcalc.cli.training import choose, predicted
     from effcalc.cli.verification import confirm, verify
     from effcalc.comm.model import training_model
-    from effcalc.comm.predict import predictions
     from effcalc.errors import InputError
-    from effcalc.request import Many
     from effcalc.views.comm import BREAKDOWNS, comm_table
 
-    counts, setups = training.counts(), training.setups()
-    strategies, algorithms = training.strategies(), training.algorithms()
-    links, group = wires.links()
-    at = one_network(network, scaling, "comm")
-    name = f"{title(at)}: {', '.join(s.name for s in strategies)}"
     checked.check()
+    at = one_network(network, scaling, "comm")
+    name = f"{title(at)}: {', '.join(s.name for s in training.strategies())}"
     if checked.verify:
-        table, wrong = verify(network, scaling, strategies, setups, checked, f"{name}, verified")
+        table, wrong = verify(network, scaling, training, checked, f"{name}, verified")
         if table is not None:
             write_table(table, output)
         confirm(wrong)
         return
-    model = training_model(at.network)
-    compute = [spent.seconds(model, setup) for setup in setups]
-    made = Many(
-        len(counts) * len(strategies) * len(algorithms) * len(setups),
-        lambda: predictions(model, counts, strategies, algorithms, setups, compute, links, group),
-    )
+    made, shown = predicted(training_model(at.network), training, wires, spent)
     if per is None:
-        axes = (("strategy", strategies), ("algorithm", algorithms), ("dtype", setups))
-        shown = [axis for axis, values in axes if len(values) > 1]
-        rows = list(made) if len(made) == 1 else made
-        write_table(comm_table(name, rows, shown), output)
+        write_table(comm_table(name, list(made) if len(made) == 1 else made, shown), output)
         return
     breakdown = BREAKDOWNS[choose(per, BREAKDOWNS, "--per")]
     if len(made) != 1:
