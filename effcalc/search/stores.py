@@ -6,8 +6,7 @@ would hold up the next for 30 s.
 
 In PostgreSQL, processes tell that they are alive by heartbeats, and take an advisory lock, which
 ends with the connection. Optuna's RetryHeartbeatStaleTrialCallback is not used, since it makes the
-new attempt in a second step: who is killed between the two loses the
-candidate.
+new attempt in a second step: who is killed between the two loses the candidate.
 
 SQLite is not offered: several processes on it run trials twice.
 """
