@@ -17,7 +17,8 @@ from effcalc.formats import FORMATS
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # These run a model, other processes or the network's training, or write files.
-NOT_RUN = re.compile(r"(?<!\S)(count|profile|device|completion|embed|--output|--verify|-o|my-\S*)")
+_OWN = r"(count|profile|device|completion|embed|--output|--verify|-o|my-\S*)"
+NOT_RUN = re.compile(rf"(?<![^\s']){_OWN}")
 
 
 def links() -> Iterator[str]:

@@ -22,9 +22,6 @@ from effcalc.paths import to_read
 from effcalc.scaling import Scaled, by_phi, scaled
 from effcalc.units import parse_number
 
-EXPONENT = -0.07
-"""w of both papers: a cost twice as large weighs as much as 5% of accuracy."""
-TOLERANCE = 0.1
 MOST_POINTS = 10_000_000
 MOST_CANDIDATES = 10_000
 _LIMIT = 64 << 20
@@ -147,7 +144,7 @@ COSTS: Mapping[str, tuple[str, Callable[[Scaled], int]]] = {
 
 
 def reward(accuracy: float, cost: float, target: float, exponent: float) -> float:
-    """ACC x (COST / T)^w."""
+    """ACC x (COST / T)^w; with both papers' w = −0.07 twice the cost weighs 5% of accuracy."""
     return accuracy * math.pow(cost / target, exponent)
 
 

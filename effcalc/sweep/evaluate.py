@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -237,15 +238,16 @@ class Steps:
         self.bounds = bounds
         self.parts = min(1 << 16, 32 * len(bounds))
         width = float(bounds[-1] - bounds[0])
-        self.scale = (self.parts - 1) / width if width else 0.0
+        scale = (self.parts - 1) / width if width else 0.0
+        self.scale = scale if math.isfinite(scale) else 0.0
         held = np.bincount(self._part(bounds[1:]), minlength=self.parts)
         self.first = np.concatenate([[0], np.cumsum(held)[:-1]])
         self.most = int(held.max())
         self.after = np.append(bounds[1:], np.inf)
 
     def _part(self, values: Array) -> Array:
-        part = ((values - self.bounds[0]) * self.scale).astype(np.int64)
-        return np.minimum(part, self.parts - 1)
+        part = np.minimum((values - self.bounds[0]) * self.scale, self.parts - 1)
+        return part.astype(np.int64)
 
     def of(self, values: Array) -> Array:
         """Class of each value; none is below the first bound."""

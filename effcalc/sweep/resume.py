@@ -61,12 +61,13 @@ class Journal:
             self.state = _read(self.path, self.state.request)
         try:
             if rows:
-                self._file = open(self.part, "r+b" if there else "wb")  # noqa: SIM115
-                if os.fstat(self._file.fileno()).st_size < self.state.size:
+                size = os.path.getsize(self.part) if os.path.exists(self.part) else 0
+                if there and size < self.state.size:
                     raise InputError(
                         f"{one_line(self.part)!r} has lost rows that were written to it; delete "
                         f"it and {one_line(self.path)!r}, and start again"
                     )
+                self._file = open(self.part, "r+b" if there and size else "wb")  # noqa: SIM115
                 self._file.truncate(self.state.size)
                 self._file.seek(self.state.size)
             self.save()

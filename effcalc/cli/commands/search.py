@@ -231,7 +231,8 @@ def _evaluated(
     from effcalc.cli.output import progress
     from effcalc.search.candidates import command, fields, filled
     from effcalc.search.evaluate import evaluate
-    from effcalc.search.study import Progress, local, shared, stored
+    from effcalc.search.stores import local, shared, stored
+    from effcalc.search.study import Progress
     from effcalc.search.work import work
 
     name = basename(network).removesuffix(".toml")
