@@ -47,6 +47,12 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         raise InputError(f"a command in a document may not do this ({event})")
 
 
+def not_guarded(what: str) -> None:
+    """Raise `InputError` within `guarded`: `what` would run a model's code."""
+    if _ACTIVE.get():
+        raise InputError(f"{what}: runs a model, which no command in a document does")
+
+
 @contextmanager
 def guarded() -> Iterator[None]:
     """Within the block, refuse to write a file, to start a process, to open a connection."""

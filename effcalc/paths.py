@@ -35,6 +35,11 @@ def confined(base: Path, root: Path) -> Iterator[None]:
         _PLACE.reset(token)
 
 
+def is_confined() -> bool:
+    """Whether a document's command is running, which must not run anyone's code."""
+    return _PLACE.get() is not None
+
+
 def place(path: Path, root: Path) -> Path:
     """Return `path` with symlinks resolved; raise `InputError` where that is outside `root`."""
     try:
@@ -52,11 +57,6 @@ def to_read(path: Path) -> Path:
     if here is None or path.is_relative_to(_PACKAGE):
         return path
     return place(here.base / path, here.root)
-
-
-def is_confined() -> bool:
-    """Whether this is within `confined`: a command in a document."""
-    return _PLACE.get() is not None
 
 
 def whereabouts() -> tuple[Path, Path | None]:

@@ -28,7 +28,7 @@ from effcalc.table import Column, Table
 from effcalc.units import UNITS
 
 PEOPLE = ["table", "markdown", "rst", "latex", "html"]
-PROGRAMS = ["csv", "json"]
+PROGRAMS = ["csv", "json", "jsonl"]
 SCHEMA = json.loads(files("effcalc").joinpath("schema/table.schema.json").read_text())
 
 COLUMNS = (
@@ -81,7 +81,7 @@ class _Html(HTMLParser):
 
 
 def test_every_format_is_registered_once() -> None:
-    assert list(FORMATS) == ["table", "markdown", "rst", "latex", "html", "csv", "json"]
+    assert list(FORMATS) == ["table", "markdown", "rst", "latex", "html", "csv", "json", "jsonl"]
     suffixes = [suffix for format in FORMATS.values() for suffix in format.suffixes]
     assert len(set(suffixes)) == len(suffixes)
 
@@ -302,6 +302,24 @@ def test_json_follows_its_schema_and_keeps_values(rows, notes, total, unit) -> N
                 value = None
             assert row[key] == value
             assert type(row[key]) is type(value)
+
+
+def test_json_lines_are_the_rows_of_json() -> None:
+    rows = [{"name": 'a,"b"\n', "params": 10**5000, "growth": math.nan, "hidden": True}, {}]
+    lines = text_of(make(rows, notes=("n",), total={"params": 1}), "jsonl").splitlines()
+    assert [json.loads(line, parse_int=str) for line in lines] == json.loads(
+        text_of(make(rows), "json"), parse_int=str
+    )["rows"]
+
+
+def test_formats_that_can_be_appended_to_say_where_their_rows_begin() -> None:
+    rows = [{"name": "x", "params": 1}, {"name": "y", "params": 2}]
+    for format in FORMATS.values():
+        if format.head is not None:
+            whole = text_of(make(rows), format.name)
+            head, *more = [text_of(make([row]), format.name).splitlines(True) for row in rows]
+            appended = head + [line for lines in more for line in lines[format.head :]]
+            assert "".join(appended) == whole
 
 
 def test_json_and_csv_write_ints_of_any_size() -> None:

@@ -146,23 +146,23 @@ def check_output(path: str, what: str = "--output") -> os.stat_result | None:
 
 
 @contextmanager
-def open_output(path: str, *, binary: bool = False) -> Iterator[IO[Any]]:
+def open_output(path: str, what: str = "--output", *, binary: bool = False) -> Iterator[IO[Any]]:
     """Open a file for writing that takes its place, whole, when the block ends well.
 
     A symlink keeps pointing where it does, and a file keeps its permissions. A device or a pipe
     is written as it comes.
     """
-    was = check_output(path)
+    was = check_output(path, what)
     live = os.path.abspath(path).startswith(("/dev/", "/proc/"))
     if was is not None and (live or not stat.S_ISREG(was.st_mode)):
-        with _open(path, path, "w", binary=binary) as file:
+        with _open(path, path, "w", binary=binary, what=what) as file:
             yield file
         return
     with _temporary(path) as temporary:
-        with _open(temporary, path, "x", binary=binary) as file:
+        with _open(temporary, path, "x", binary=binary, what=what) as file:
             yield file
             _settle(file, temporary, was)
-        _put(temporary, path)
+        _put(temporary, path, what)
 
 
 def write_files(files: Mapping[str, bytes], what: str) -> None:
@@ -196,9 +196,7 @@ def _temporary(path: str) -> Iterator[str]:
 
 
 @contextmanager
-def _open(
-    path: str, named: str, mode: str, *, binary: bool, what: str = "--output"
-) -> Iterator[IO[Any]]:
+def _open(path: str, named: str, mode: str, *, binary: bool, what: str) -> Iterator[IO[Any]]:
     """Open a file; an OSError is told in terms of the file that the user named."""
     try:
         if binary:
@@ -226,7 +224,7 @@ def _settle(file: IO[Any], path: str, was: os.stat_result | None) -> None:
         os.chmod(path, stat.S_IMODE(was.st_mode))
 
 
-def _put(temporary: str, path: str, what: str = "--output") -> None:
+def _put(temporary: str, path: str, what: str) -> None:
     try:
         os.replace(temporary, os.path.realpath(path))
     except OSError as error:
@@ -245,21 +243,32 @@ def _look(out: OutputOptions) -> Look:
     return Look(digits=out.digits, width=width, color=not plain)
 
 
-def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items, and count them on stderr where that is a terminal."""
+def progress(
+    items: Iterable[T],
+    what: str,
+    total: int | None = None,
+    *,
+    done: int = 0,
+    size: Callable[[T], int] = lambda item: 1,
+) -> Iterator[T]:
+    """Yield the items, and count them on stderr where that is a terminal.
+
+    `done` are those of an earlier run, and `size` says for how many an item counts.
+    """
     if sys.stderr is None or not sys.stderr.isatty():
         yield from items
         return
     of = "" if total is None else f" of {total:,}"
     told = time.monotonic()
     try:
-        for done, item in enumerate(items):
+        for item in items:
             now = time.monotonic()
             if now - told >= 0.1:
                 told = now
                 sys.stderr.write(f"\r\x1b[K{what}: {done:,}{of}")
                 sys.stderr.flush()
             yield item
+            done += size(item)
     finally:
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()

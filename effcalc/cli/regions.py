@@ -53,10 +53,12 @@ PURE: dict[str, tuple[str, ...]] = {
         *("--bits", "--density", "--index-bits", "--huffman", "--deep-compression", "--link"),
         *("--clients", "--on-chip", "--fit-device", "--paper"),
     ),
+    "memory": ("--mode", "--optimizer", "--master-weights", "--checkpoint", "--zero", "--fit"),
     "papers": (),
     "plot": ("--output", "--theme", "--picture-width", "--figure"),
     "scale": ("--max-macs", "--max-params", "--max-weights", "--max-activations"),
     "show": (),
+    "sweep": ("--random", "--seed", "--where", "--pareto", "--top", "--by"),
     "value": ("--exact",),
 }
 """The commands that a document may hold, each with the safe options that it alone has.

@@ -27,6 +27,7 @@ class Format(NamedTuple):
     render: Renderer
     fragment: Renderer
     escape: Callable[[str], str] = str
+    head: int | None = None  # lines before the first row, where every line after is a row
 
 
 FORMATS: dict[str, Format] = {}
@@ -39,11 +40,12 @@ def renderer(
     suffixes: tuple[str, ...] = (),
     escape: Callable[[str], str] = str,
     fragment: Renderer | None = None,
+    head: int | None = None,
 ) -> Callable[[Renderer], Renderer]:
     """Register a renderer as the format `name`, implied by files with one of `suffixes`."""
 
     def register(render: Renderer) -> Renderer:
-        FORMATS[name] = Format(name, help, suffixes, render, fragment or render, escape)
+        FORMATS[name] = Format(name, help, suffixes, render, fragment or render, escape, head)
         return render
 
     return register

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from effcalc.errors import one_line
 from effcalc.formats.core import renderer
 from effcalc.grid import Look, make_grid, prose
+from effcalc.units import Value
 
 if TYPE_CHECKING:
     from effcalc.table import Table
@@ -44,18 +46,28 @@ def _html(text: str) -> str:
     return escape(text)
 
 
-def html_fragment(table: Table, look: Look | None = None) -> Iterator[str]:
-    """Yield a `<figure>` with its own style, to be placed inside another page."""
+def html_fragment(table: Table, look: Look | None = None, *, sorts: bool = False) -> Iterator[str]:
+    """Yield a `<figure>` with its own style, to be placed inside another page.
+
+    A page that `sorts` tables has the style itself: the figure is of the class `sorts` where its
+    table has rows to sort, and a number's exact value is in `data-v`.
+    """
     grid = make_grid(table, look or Look(), "html")
     kinds = [' class="n"' if right else "" for right in grid.right]
 
-    def line(tag: str, cells: Iterable[str]) -> str:
+    def line(cells: Iterable[str], values: Iterable[Value] = ()) -> str:
+        exact = [_exact(value) for value in values] if sorts else []
+        exact = exact or [""] * len(kinds)
         inner = (
-            f"<{tag}{kind}>{_html(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True)
+            f"<td{kind}{value}>{_html(cell)}</td>"
+            for kind, cell, value in zip(kinds, cells, exact, strict=True)
         )
         return f"<tr>{''.join(inner)}</tr>\n"
 
-    yield f'<figure class="effcalc">\n<style>\n{_STYLE}</style>\n<table>\n'
+    if sorts:
+        yield f'<figure class="effcalc{"" if grid.record else " sorts"}">\n<table>\n'
+    else:
+        yield f'<figure class="effcalc">\n<style>\n{_STYLE}</style>\n<table>\n'
     if table.title:
         yield f"<caption>{_html(one_line(table.title))}</caption>\n"
     heads = (
@@ -64,15 +76,25 @@ def html_fragment(table: Table, look: Look | None = None) -> Iterator[str]:
         for head, help, kind in zip(grid.heads, grid.helps, kinds, strict=True)
     )
     yield f"<thead>\n<tr>{''.join(heads)}</tr>\n</thead>\n<tbody>\n"
-    for cells in grid.lines:
-        yield line("td", cells)
+    for cells, values in zip(grid.lines, grid.values or repeat(()), strict=False):
+        yield line(cells, values)
     yield "</tbody>\n"
     if grid.total is not None:
-        yield f"<tfoot>\n{line('td', grid.total)}</tfoot>\n"
+        yield f"<tfoot>\n{line(grid.total)}</tfoot>\n"
     yield "</table>\n"
     if paragraphs := prose(table):
         yield f"<figcaption>{'<br>'.join(map(_html, paragraphs))}</figcaption>\n"
     yield "</figure>\n"
+
+
+def _exact(value: Value) -> str:
+    """Return the attribute that holds a number as a float has it, which is enough to sort by."""
+    if value is None or isinstance(value, str | bool):
+        return ""
+    try:
+        return f' data-v="{float(value)!r}"'
+    except OverflowError:
+        return ' data-v="Infinity"'
 
 
 @renderer(

@@ -18,7 +18,7 @@ SCHEMA = "urn:effcalc:table:1"
 """Names the JSON Schema, `effcalc/schema/table.schema.json`, that JSON output follows."""
 
 
-@renderer("csv", "exact values, one line a row; streams any number of rows", (".csv",))
+@renderer("csv", "exact values, one line a row; streams any number of rows", (".csv",), head=1)
 def render_csv(table: Table, look: Look) -> Iterator[str]:
     """Yield the keys, then each row: RFC 4180 quoting, lines ended by a newline alone.
 
@@ -55,7 +55,7 @@ def render_json(table: Table, look: Look) -> Iterator[str]:
     def item(key: str, value: object) -> str:
         return f"  {_json(key)}: {_json(value)}"
 
-    keys = [_json(column.key) for column in table.columns]
+    keys = [f"{_json(column.key)}: " for column in table.columns]
     head = {
         "schema": SCHEMA,
         "kind": table.kind,
@@ -74,13 +74,27 @@ def render_json(table: Table, look: Look) -> Iterator[str]:
     yield '\n  ],\n  "rows": ['
     between = "\n"
     for values in stream(table):
-        cells = (f"{key}: {_json(value)}" for key, value in zip(keys, values, strict=True))
-        yield f"{between}    {{{', '.join(cells)}}}"
+        yield f"{between}    {_json_row(keys, values)}"
         between = ",\n"
     yield "\n  ],\n" if between != "\n" else "],\n"
     if table.total is not None:
         yield f"{item('total', {c.key: table.total.get(c.key) for c in table.columns})},\n"
     yield f"{item('notes', list(table.notes))}\n}}\n"
+
+
+def _json_row(keys: list[str], values: list[Value]) -> str:
+    cells = (f"{key}{_json(value)}" for key, value in zip(keys, values, strict=True))
+    return f"{{{', '.join(cells)}}}"
+
+
+@renderer(
+    "jsonl", "exact values, one object a line; streams any number of rows", (".jsonl",), head=0
+)
+def render_jsonl(table: Table, look: Look) -> Iterator[str]:
+    """Yield JSON Lines: each row an object by the keys of the columns, and nothing else."""
+    keys = [f"{_json(column.key)}: " for column in table.columns]
+    for values in stream(table):
+        yield f"{_json_row(keys, values)}\n"
 
 
 def _json(value: object) -> str:
