@@ -52,7 +52,7 @@ def render_rst(table: Table, look: Look) -> Iterator[str]:
         lines[0] = f"   * - {cells[0]}".rstrip()
         return "\n".join(lines) + "\n"
 
-    yield f".. list-table:: {_rst(one_line(table.title))}".rstrip() + "\n"
+    yield f".. list-table:: {_block(one_line(table.title))}".rstrip() + "\n"
     yield "   :header-rows: 1\n\n"
     yield row([_block(head) for head in grid.heads])
     for cells in grid.lines:
