@@ -32,6 +32,7 @@ KINDS = [name for name in command_names() if name.startswith("plot ")]
 # The smallest request of each kind that draws every part of it.
 SMALL = {
     "plot compare": ["alexnet", "squeezenet-1.0", "efficientnet-b0"],
+    "plot memory": ["squeezenet-1.1"],
     "plot observations": ["efficientnet-b0", "resnet-50"],
     "plot scaling": ["--phi", "0:2"],
     "plot stages": ["squeezenet-1.1"],

@@ -16,6 +16,9 @@ OPTIMIZERS: dict[str, int] = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}
 COUNTER = 4
 """Bytes of the step counter that Adam keeps for each parameter, a float32."""
 
+NUMBER = 8
+"""Bytes of the Python number that Adam divides by, while torch has it as a tensor."""
+
 
 def trainable(network: Network) -> list[tuple[Param, int]]:
     """Return the parameters that training changes, each once, with how many blocks are alike."""

@@ -16,7 +16,7 @@ from operator import attrgetter
 
 from effcalc.memory.autograd import nodes
 from effcalc.memory.liveness import births, tensor_bytes
-from effcalc.memory.optimizer import element_bytes, scratch, state_bytes, trainable
+from effcalc.memory.optimizer import NUMBER, element_bytes, scratch, state_bytes, trainable
 from effcalc.memory.prepare import prepared
 from effcalc.memory.step import Step
 from effcalc.memory.tape import Memory, Moment, Tape
@@ -36,6 +36,10 @@ def run(network: Network, step: Step) -> tuple[list[Moment], list[tuple[Layer, i
     return going.tape.moments, [
         (la, going.charged[i] * la.count) for i, la in enumerate(going.layers)
     ]
+
+
+RANDOM_STATE = 5056
+"""Bytes of the state of torch's generator of random numbers on CPU (a Mersenne Twister)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,8 @@ class _Run:
     def _enter(self, region: _Region) -> None:
         """Run a region's layers for the first time."""
         keep = self.step.train and not region.again
-        read = self._read(region) if region.again else []
+        again = region.again and any(self.nodes[i].keeps for i in region.places)
+        read = self._read(region) if again else []
         for count, places in region.segments:
             with self.tape.repeated(count):
                 for storage in read:
@@ -145,6 +150,12 @@ class _Run:
                     if memory.category == "temporary":
                         self.charged[places[0]] += memory.size
                     region.entry[storage] = self.tape.keep(memory)
+                if read and self.step.device == "cpu" and not self.step.watched:
+                    # torch.utils.checkpoint also keeps the random state, to draw dropout again.
+                    self.charged[places[0]] += RANDOM_STATE
+                    region.entry[-1] = self.tape.new(RANDOM_STATE, "saved")
+                    self.tape.keep(region.entry[-1])
+                    self.tape.drop(region.entry[-1])
                 read = []
                 with self._gathered(places):
                     for i in places:
@@ -393,7 +404,8 @@ class _Run:
             sizes = []
             for p in layer.params:
                 if p.trainable:
-                    sizes.append(before + scratch(p, step))
+                    number = NUMBER * (scratch(p, step) > 0 and not step.watched)
+                    sizes.append(before + scratch(p, step) + number)
                     before = scratch(p, step) // 2
             if sizes:
                 memory = tape.new(self._shard(max(sizes), 1))
