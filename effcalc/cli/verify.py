@@ -7,14 +7,11 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from effcalc.cli.output import progress
 from effcalc.errors import InputError, RunError
 from effcalc.limits import available_memory, memory_limited
 from effcalc.memory import predict
-from effcalc.torch.build import build, recompute
-from effcalc.torch.measure import measure
+from effcalc.torch.measure import built, measure
 from effcalc.torch.profile.environment import choose_device, environment
 from effcalc.torch.profile.precision import place
 from effcalc.torch.targets import load
@@ -42,9 +39,7 @@ def checks(asked: Request) -> list[Check]:
     return [_check(asked, *point, device) for point in progress(points, "steps", len(points))]
 
 
-def _check(
-    asked: Request, at: Scaled | None, batch: int, step: Step, device: torch.device
-) -> Check:
+def _check(asked: Request, at: Scaled | None, batch: int, step: Step, device: Any) -> Check:
     network = asked.network(at, batch, step.train)
     prediction = predict(network, step)
     free = available_memory() if device.type == "cpu" else None
@@ -70,6 +65,4 @@ def _module(asked: Request, network: Network | None, batch: int, step: Step) -> 
     if network is None:
         loaded = load(asked.target, asked.arg, asked.input, batch=batch, real=True)
         return loaded.module, loaded.args, loaded.kwargs
-    model = build(network)
-    recompute(model, step.checkpoint)  # type: ignore[arg-type]
-    return model, (torch.rand(network.inputs[0].shape),), {}
+    return built(network, step)

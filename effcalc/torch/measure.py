@@ -22,7 +22,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from effcalc.errors import InputError
 from effcalc.memory import Step
+from effcalc.network import Network
 from effcalc.ops import BY_TORCH
+from effcalc.torch.build import build, recompute
 from effcalc.torch.count import explained
 from effcalc.torch.record import storage_of
 from effcalc.torch.trace import tensors_in
@@ -69,6 +71,14 @@ def measure(
     with explained(name or type(module).__name__, (args, kwargs), real=True):
         runner.run()
         return _on_cuda(runner) if device.type == "cuda" else _on_cpu(runner)
+
+
+def built(network: Network, step: Step) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+    """Build the module of a network that a block described, and images for it."""
+    model = build(network)
+    per: Any = step.checkpoint
+    recompute(model, per)
+    return model, (torch.rand(network.inputs[0].shape),), {}
 
 
 class _Runner:
