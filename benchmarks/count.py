@@ -1,7 +1,8 @@
 """What a count costs: cold and large beside other counters, and warm beside FlopCounterMode.
 
 Cold: a process of its own for each way of counting a vision transformer of 1.84 billion
-parameters, with its seconds and its peak memory over those of importing torch and timm and
+parameters, with its seconds (by the clock, and of all its threads' processor time, which other
+work on the machine hardly touches) and its peak memory over those of importing torch and timm and
 building the model on the meta device. Bounds: 1.5 s and 10% of memory more.
 
 Warm: 12 models of all kinds, counted by effcalc and by FlopCounterMode on meta tensors in one
@@ -68,8 +69,8 @@ FLOOR = "import and build on meta"
 OWN = ("effcalc count", "FlopCounterMode on meta")
 
 
-def cold(code: str) -> tuple[float, float]:
-    """Seconds and peak MB of a fresh process."""
+def cold(code: str) -> tuple[float, float, float]:
+    """Seconds, seconds of processor time, and peak MB of a fresh process."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -80,24 +81,25 @@ def cold(code: str) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"failed: {code}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1000
+    seconds = time.perf_counter() - start
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
 
 
 def cold_table(runs: int, peers: bool) -> None:
-    measured: dict[str, list[tuple[float, float]]] = {}
+    measured: dict[str, list[tuple[float, float, float]]] = {}
     for turn in range(runs):
         for name, code in COLD.items():
             # The peers allocate 7 GB of weights and take most of a minute: once is enough.
             if name in (FLOOR, *OWN) or (peers and turn == 0):
                 measured.setdefault(name, []).append(cold(code))
     floor = [statistics.median(values) for values in zip(*measured[FLOOR], strict=True)]
-    print(f"| {NAME}, cold | seconds | over the floor | peak MB | over the floor |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    print(f"| {NAME}, cold | seconds | CPU seconds | over the floor | peak MB | over the floor |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name, values in measured.items():
-        seconds, memory = (statistics.median(v) for v in zip(*values, strict=True))
+        seconds, cpu, memory = (statistics.median(v) for v in zip(*values, strict=True))
         print(
-            f"| {name} | {seconds:.1f} | {seconds - floor[0]:+.1f} s | {memory:,.0f} "
-            f"| {(memory / floor[1] - 1) * 100:+.1f}% |"
+            f"| {name} | {seconds:.1f} | {cpu:.1f} | {cpu - floor[1]:+.1f} s | {memory:,.0f} "
+            f"| {(memory / floor[2] - 1) * 100:+.1f}% |"
         )
 
 

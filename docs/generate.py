@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import counters_page
+
 from effcalc.archfile import load
 from effcalc.published import claims
 from effcalc.request import network_at
@@ -128,7 +130,11 @@ def _body(table: Table) -> str:
     return "\n".join(line for line in lines if line.startswith("|")) + "\n"
 
 
-PAGES = {"papers.md": papers, "observations.md": observations}
+PAGES = {
+    "papers.md": papers,
+    "observations.md": observations,
+    "counters.md": counters_page.page,
+}
 
 
 def main(arguments: list[str]) -> int:

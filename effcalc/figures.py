@@ -6,7 +6,7 @@ for its first user.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -138,7 +138,7 @@ def breakdown(network: Network, group: Callable[[Layer], str]) -> list[Part]:
         Part(
             name,
             members[0][0].op if len({la.op for la, _ in members}) == 1 else "",
-            members[-1][0].outputs[0].shape if members[-1][0].outputs else (),
+            _result([la for la, _ in members]),
             sum(la.count for la, _ in members),
             weights([la for la, _ in members], seen),
             ops.total([(ops.cost(la), la.count) for la, _ in members]),
@@ -146,3 +146,10 @@ def breakdown(network: Network, group: Callable[[Layer], str]) -> list[Part]:
         )
         for name, members in groups.items()
     ]
+
+
+def _result(layers: Sequence[Layer]) -> Shape:
+    """Shape of what some layers make at last, in the forward pass where they have one."""
+    forward = [la for la in layers if la.attrs.get("phase") != "backward"]
+    last = (forward or layers)[-1]
+    return last.outputs[0].shape if last.outputs else ()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from effcalc.errors import InputError, need, one_line
+from effcalc.guard import not_guarded
 from effcalc.inputs import parse_inputs
 from effcalc.network import Network
 
@@ -48,12 +49,14 @@ def target_network(
     if file.endswith(".pt2") and not colon:
         _refuse(where, "a .pt2 file", settings, False, real)
         path = _file(target)
+        not_guarded(where)
         need("torch", "this target", "torch")
         from effcalc.torch.count import count_owned
         from effcalc.torch.pt2 import load_pt2
 
         loaded = load_pt2(path, where, parse_inputs(inputs))
     elif is_code(target) or backward or real:
+        not_guarded(where)
         need("torch", "this target" if is_code(target) else f"to run {where}", "torch")
         from effcalc.torch.count import count_owned
         from effcalc.torch.targets import load

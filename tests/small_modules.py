@@ -191,10 +191,10 @@ class Cells(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cell = nn.LSTMCell(3, 4)
+        self.cell = nn.LSTMCell(3, 5)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = c = x.new_zeros(x.shape[1], 4)
+        h = c = x.new_zeros(x.shape[1], 5)
         for step in x:
             h, c = self.cell(step, (h, c))
         return h
@@ -320,6 +320,13 @@ CASES = (
     Case("parameter list", Listed, ones(3, 4), 3 * 4 * 5 + 3 * 5 * 2, 30),
     # --- which module, how often
     Case("called twice, registered twice", Residual, ones(2, 6), 2 * 2 * 36, 42),
+    Case(
+        "registered at two places",  # two calls of 3·4·4
+        lambda: (lambda fc: nn.Sequential(nn.Sequential(fc), nn.Sequential(fc)))(nn.Linear(4, 4)),
+        ones(3, 4),
+        2 * 48,
+        20,
+    ),
     Case("unused module", Unused, ones(1, 4), 12, 15 + 10_100),
     Case("tied weights", Tied, ones(2, 7, dtype=torch.int64), 2 * 7 * 8 * 50, 400),
     Case("branch by shape", Conditional, ones(3, 4), 3 * 16, 20 + 4 * 64 + 64),
@@ -389,12 +396,12 @@ CASES = (
     ),
     # --- recurrent: steps x weight matrices
     Case(
-        "LSTM",  # two layers, both ways: 4h·(in + h); the second layer reads 2h = 8
-        lambda: first(nn.LSTM(3, 4, 2, bidirectional=True)),
+        "LSTM",  # two layers, both ways: 4h·(in + h); the second layer reads 2h = 10
+        lambda: first(nn.LSTM(3, 5, 2, bidirectional=True)),
         ones(5, 2, 3),
-        5 * 2 * (2 * 16 * (3 + 4) + 2 * 16 * (8 + 4)),
-        2 * (16 * 7 + 32) + 2 * (16 * 12 + 32),
-        elementwise=5 * 2 * 4 * 13 * 4,  # 4 cells with 13 results a unit
+        5 * 2 * (2 * 20 * (3 + 5) + 2 * 20 * (10 + 5)),
+        2 * (20 * 8 + 40) + 2 * (20 * 15 + 40),
+        elementwise=5 * 2 * 4 * 13 * 5,  # 4 cells with 13 results a unit
     ),
     Case(
         "GRU",
@@ -412,7 +419,7 @@ CASES = (
         4 * 7 + 8,
         elementwise=10 * 2 * 4,
     ),
-    Case("LSTMCell in a loop", Cells, ones(5, 2, 3), 10 * 16 * (3 + 4), 16 * 7 + 32),
+    Case("LSTMCell in a loop", Cells, ones(5, 2, 3), 10 * 20 * (3 + 5), 20 * 8 + 40),
     # --- no product at all
     Case(
         "embedding bag",

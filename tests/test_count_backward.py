@@ -59,6 +59,17 @@ def test_a_convolution_frozen_in_part() -> None:
     assert both(model, torch.zeros(1, 3, 6, 6)) == (first + second, second + first)
 
 
+def test_a_grouped_convolutions_weight_is_not_every_channels() -> None:
+    # Maps of 6 x 6, 8 channels in 4 groups, 3x3 kernels on 2 channels: 36·8·18 = 5,184 forward,
+    # and as much for each gradient. torch's own counter has the weight's 4 times.
+    model = nn.Conv2d(8, 8, 3, padding=1, groups=4, bias=False)
+    x = torch.zeros(1, 8, 6, 6, requires_grad=True)
+    assert both(model, x) == (5184, 2 * 5184)
+    with FlopCounterMode(display=False) as counter:
+        model.to("meta")(x.detach().to("meta").requires_grad_()).sum().backward()
+    assert counter.get_total_flops() // 2 == 5184 + 5184 + 4 * 5184
+
+
 def test_nothing_to_train_is_refused() -> None:
     with pytest.raises(InputError, match="no output depends on a trainable parameter"):
         count(layers().requires_grad_(False), torch.zeros(3, 4), backward=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -37,3 +40,11 @@ def test_only_the_unused_module_is_called_unused() -> None:
         "unused module": ("spare",),
         "branch by shape": ("large",),
     }
+
+
+def test_the_page_on_counters_is_about_these_modules() -> None:
+    record = Path(__file__).parents[1] / "docs" / "counters.json"
+    recorded = json.loads(record.read_text(encoding="utf-8"))["small"]
+    assert [(row["name"], row["macs"], row["params"]) for row in recorded] == [
+        (case.name, case.macs, case.params) for case in CASES
+    ]

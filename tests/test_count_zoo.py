@@ -21,6 +21,7 @@ from effcalc.torch.targets import load  # noqa: E402
 from tests.zoo import (  # noqa: E402
     COUNTED_BY_TORCH,
     compare,
+    compare_training,
     detection_targets,
     timm_targets,
     torchvision_targets,
@@ -68,6 +69,25 @@ def test_all_of_torchvision(target: str) -> None:
 @pytest.mark.parametrize("target", timm_targets())
 def test_two_hundred_of_timm(target: str) -> None:
     check(target)
+
+
+def check_training(target: str) -> None:
+    result = compare_training(target)
+    assert result.macs + result.grouped == result.torch_macs
+    assert not result.uncounted
+
+
+@pytest.mark.parametrize(
+    "target", ["torchvision:resnet18", "torchvision:mobilenet_v3_small", "timm:levit_128s"]
+)
+def test_a_training_step_is_torchs_own_but_for_grouped_weights(target: str) -> None:
+    check_training(target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [*torchvision_targets(), *timm_targets()])
+def test_training_steps_of_all(target: str) -> None:
+    check_training(target)
 
 
 def check_detection(target: str) -> None:

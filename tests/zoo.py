@@ -1,6 +1,7 @@
 """Models of torchvision and timm, counted by effcalc and by torch's own FlopCounterMode.
 
-`python -m tests.zoo` counts them all and writes one line for each; the slow tests do the same.
+`python -m tests.zoo` counts them all and writes one line for each, with `--training` a training
+step of each; the slow tests do the same.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from effcalc.ops import cost
 from effcalc.torch.count import count_owned
 from effcalc.torch.targets import Loaded, load
+from effcalc.torch.trace import tensors_in
 
 # What FlopCounterMode has a formula for, by the names of effcalc's records.
 COUNTED_BY_TORCH = {"conv", "linear", "mm", "addmm", "bmm", "baddbmm"}
@@ -94,11 +96,55 @@ def compare(target: str) -> Comparison:
     )
 
 
+class Training(NamedTuple):
+    """Both counts of a forward and a backward pass.
+
+    `grouped` is what FlopCounterMode has too much: its formula for the gradient of a
+    convolution's weight has no groups, and counts each group's weights with every channel.
+    """
+
+    target: str
+    macs: int
+    torch_macs: int
+    grouped: int
+    uncounted: dict[str, int]
+
+
+def compare_training(target: str) -> Training:
+    """Count a training step of two images; nothing that is compared depends on their number."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = load(target, batch=2)
+        with FlopCounterMode(display=False) as counter:
+            outputs = loaded.module(*loaded.args, **loaded.kwargs)
+            ends = [t for t in tensors_in(outputs) if t.requires_grad]
+            torch.autograd.backward(ends, [torch.ones_like(t) for t in ends])
+        loaded = load(target, batch=2)
+        network = count_owned(loaded.module, loaded.args, loaded.kwargs, backward=True)
+    grouped = 0
+    for layer in network.layers:
+        if layer.op == "conv_backward" and layer.attrs["output_mask"][1]:
+            gradient, _, weight = layer.operands[:3]
+            each = gradient.numel * weight.numel // weight.shape[0]
+            grouped += (int(layer.attrs["groups"]) - 1) * each
+    macs = sum(cost(layer).macs for layer in network.layers)
+    return Training(
+        target, macs, int(counter.get_total_flops()) // 2, grouped, dict(network.uncounted)
+    )
+
+
 def main() -> None:
-    for target in sys.argv[1:] or [*torchvision_targets(), *timm_targets()]:
+    training = "--training" in sys.argv
+    targets = [target for target in sys.argv[1:] if target != "--training"]
+    for target in targets or [*torchvision_targets(), *timm_targets()]:
         try:
-            result: Any = compare(target)
-            same = result.macs == result.torch_macs and result.params == result.torch_params
+            result: Any
+            if training:
+                result = compare_training(target)
+                same = result.macs + result.grouped == result.torch_macs
+            else:
+                result = compare(target)
+                same = result.macs == result.torch_macs and result.params == result.torch_params
             print("same" if same else "DIFFERENT", *result, sep="\t", flush=True)
         except Exception as error:
             print("FAILED", target, type(error).__name__, error, sep="\t", flush=True)

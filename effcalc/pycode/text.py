@@ -108,9 +108,6 @@ def _value(made: Definition, child: str, key: str, known: Known) -> str | None:
     for p in made.parameters:
         if (child, key) in p.slots:
             return p.name
-    for f in made.flags:
-        if f.name == key and child in f.children:
-            return f.name
     literal = made.literals[child, key]
     if literal == KERNEL_HALF:
         return f"{_value(made, child, 'kernel_size', known)} // 2"

@@ -134,7 +134,8 @@ def _explain(name: str, inputs: Any, real: bool, error: BaseException) -> str:
         return f"{where}: memory ran out ({cause})" + (
             "; a smaller --input or batch needs less, and a count without --real none" * real
         )
-    if not real and any(phrase in text for phrase in _NEEDS_VALUES):
+    asks = not isinstance(error, LookupError)  # a KeyError of 'meta' is about the model's own dict
+    if not real and asks and any(phrase in text for phrase in _NEEDS_VALUES):
         return (
             f"{where}: it depends on the values of tensors, and a count runs without any "
             f"({cause}); --real (real=True) runs it on real ones"

@@ -52,9 +52,8 @@ def load(
     module itself; it may return the inputs too: `(module, inputs)`), `torchvision:NAME`,
     `timm:NAME`, and networks of effcalc's own, which are built. `settings` are arguments of the
     factory, `name=value`; `inputs` are texts such as `1x3x224x224`, and where there are none the
-    zoo's or the factory's own. Raises `InputError`
-    for a target that is not there, `NeedsError` for a package that is not installed, `RunError`
-    where the user's code fails.
+    zoo's or the factory's own. Raises `InputError` for a target that is not there, `NeedsError`
+    for a package that is not installed, `RunError` where the user's code fails.
     """
     if not is_code(target):
         return _built(target, settings, inputs, batch, real)

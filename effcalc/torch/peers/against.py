@@ -61,7 +61,7 @@ class Subject(NamedTuple):
 COLUMNS = (
     Column("tool", "tool", help="the counter, and its backend where it has several"),
     Column("macs", "MACs", "count", "its figure as MACs of the whole batch"),
-    Column("difference", "difference", "count", "its MACs less effcalc's"),
+    Column("difference", "difference", "count", "its MACs less effcalc's", default=False),
     Column("change", "%", "change", "that difference over effcalc's MACs"),
     Column("params", "params", "count", "parameters, where it tells them"),
     Column("seconds", "time", "seconds", "of the count itself"),

@@ -23,7 +23,7 @@ def count(model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
 
 # Operations for each element, with and without weights.
 NORMS = {"batch_norm": (2, 1), "layer_norm": (5, 4), "group_norm": (5, 4)}
-PRODUCTS = {"linear", "mm", "addmm"}
+PRODUCTS = {"linear", "addmm"}
 
 
 def rule(call: Call) -> int | tuple[int, ...]:
@@ -35,7 +35,7 @@ def rule(call: Call) -> int | tuple[int, ...]:
         return (call.macs, 0) if call.unit_stride else call.macs
     if op in PRODUCTS:
         return call.macs
-    if op == "bmm":  # in the trace attention is one operator, without a formula
+    if op in ("mm", "bmm"):  # in the trace attention, and a custom autograd function, are one
         return (call.macs, 0)
     if op in NORMS:
         with_statistics = op == "batch_norm" and call.layer.attrs.get("training")
