@@ -16,7 +16,7 @@ from operator import attrgetter
 
 from effcalc.memory.autograd import nodes
 from effcalc.memory.liveness import births, tensor_bytes
-from effcalc.memory.optimizer import NUMBER, element_bytes, scratch, state_bytes, trainable
+from effcalc.memory.optimizer import state_bytes, update
 from effcalc.memory.prepare import prepared
 from effcalc.memory.step import Step
 from effcalc.memory.tape import Memory, Moment, Tape
@@ -107,7 +107,7 @@ class _Run:
         for region in reversed(regions):
             self._backward(region)
         self.tape.drop(seed)
-        self._optimizer()
+        update(self.tape, self.network, self.step)
 
     def _standing(self) -> None:
         """Allocate what is there before and stays: weights, state, images and labels."""
@@ -115,17 +115,13 @@ class _Run:
         sizes = {False: 0, True: 0}
         for p, count in {p.key: (p, la.count) for la in self.layers for p in la.params}.values():
             sizes[p.buffer] += p.numel * dtype_bytes(p.dtype) * count
-        tape.new(self._shard(sizes[False], 3), "params")
+        tape.new(self.step.share(sizes[False], 3), "params")
         tape.new(sizes[True], "buffers")
         if step.train:
-            tape.new(self._shard(state_bytes(self.network, step), 1), "optimizer")
+            tape.new(self.step.share(state_bytes(self.network, step), 1), "optimizer")
         for t in self.network.inputs:
             self.values[t.storage] = tape.new(tensor_bytes(t), "inputs")
         tape.moment("", "", "start")
-
-    def _shard(self, size: int, stage: int) -> int:
-        """What each worker holds of `size` bytes that ZeRO shares from `stage` on."""
-        return -(-size // self.step.workers) if self.step.zero >= stage else size
 
     def _regions(self) -> list[_Region]:
         again = self.step.train and self.step.checkpoint != "none"
@@ -287,7 +283,7 @@ class _Run:
             return
         whole = [m for key, m in self.param_grads.items() if key not in before and m.size]
         if whole:
-            self.tape.new(self._shard(sum(m.size for m in whole), 2), "gradients")
+            self.tape.new(self.step.share(sum(m.size for m in whole), 2), "gradients")
             self.tape.moment(self.layers[places[0]].name, "reduce_scatter", "backward")
         for memory in whole:
             self.tape.drop(memory)
@@ -406,30 +402,3 @@ class _Run:
         else:
             self.grads[t.id] = memory
             tape.drop(before)
-
-    # --- optimizer --------------------------------------------------------------------------
-
-    def _optimizer(self) -> None:
-        """Update the weights, layer by layer on CPU and all at once on CUDA."""
-        tape, step = self.tape, self.step
-        if step.master:
-            total = sum(p.numel * element_bytes(p, step) * n for p, n in trainable(self.network))
-            tape.new(self._shard(total, 1))
-        if step.device == "cuda":
-            total = sum(scratch(p, step) * n for p, n in trainable(self.network))
-            memory = tape.new(self._shard(total, 1))
-            tape.moment("", step.optimizer, "optimizer")
-            tape.drop(memory)
-            return
-        before = 0  # the parameter before: torch's loop still has a name for its denominator
-        for layer in self.layers:
-            sizes = []
-            for p in layer.params:
-                if p.trainable:
-                    number = NUMBER * (scratch(p, step) > 0 and not step.watched)
-                    sizes.append(before + scratch(p, step) + number)
-                    before = scratch(p, step) // 2
-            if sizes:
-                memory = tape.new(self._shard(max(sizes), 1))
-                tape.moment(layer.name, step.optimizer, "optimizer")
-                tape.drop(memory)

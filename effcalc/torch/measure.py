@@ -30,7 +30,6 @@ from effcalc.torch.record import storage_of
 from effcalc.torch.trace import tensors_in
 
 _MARK = "effcalc: backward"
-_COMPOSITE = "CompositeImplicitAutograd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +265,8 @@ def _is_operator(name: str) -> bool:
     for overload in packet.overloads():
         with suppress(RuntimeError):  # an overload of TorchScript's alone
             schema = getattr(packet, overload).name()
-            return not torch._C._dispatch_has_kernel_for_dispatch_key(schema, _COMPOSITE)
+            has = torch._C._dispatch_has_kernel_for_dispatch_key
+            return bool(has(schema, "CPU") or not has(schema, "CompositeImplicitAutograd"))
     return True
 
 
