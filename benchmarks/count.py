@@ -6,9 +6,9 @@ work on the machine hardly touches) and its peak memory over those of importing 
 building the model on the meta device. Bounds: 1.5 s and 10% of memory more.
 
 Warm: 12 models of all kinds, counted by effcalc and by FlopCounterMode on meta tensors in one
-process, by turns; the ratio of the fastest runs. Bound: 1 over all.
+process, by turns; the ratio of the fastest runs, in processor time. Bound: 1 over all.
 
-    python benchmarks/count.py [--cold-runs 3] [--warm-runs 7] [--skip-peers]
+    python -m benchmarks.count [--cold-runs 3] [--warm-runs 7] [--skip-peers]
 """
 
 from __future__ import annotations
@@ -104,14 +104,14 @@ def cold_table(runs: int, peers: bool) -> None:
 
 
 def fastest(ways: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Milliseconds of the fastest of several runs, the ways taking turns."""
+    """Milliseconds of processor time of the fastest of several runs, the ways taking turns."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(runs + 1):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start = time.process_time()
             way()
             if turn:  # the first one warms up
-                times[name].append((time.perf_counter() - start) * 1000)
+                times[name].append((time.process_time() - start) * 1000)
     return {name: min(values) for name, values in times.items()}
 
 

@@ -1,10 +1,12 @@
 """Time the check of a document of a million characters with 200 regions, from the command line.
 
-Beside it: the start of Python, and the same document without regions.
+Beside it: the start of Python, a document without regions, and, where cogapp is installed, cog,
+which fills documents with what Python code prints, with 200 regions that each print one constant.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import subprocess
 import sys
@@ -17,9 +19,13 @@ RUNS = 5
 
 def document(commands: list[str]) -> str:
     """Return a million characters with 200 regions that hold the commands in turn."""
-    region = "<!-- effcalc: {} -->\n<!-- effcalc end -->\n"
+    return text([f"<!-- effcalc: {c} -->\n<!-- effcalc end -->\n" for c in commands])
+
+
+def text(regions: list[str]) -> str:
+    """Return a million characters with 200 regions."""
     filler = ("Some `code`, a <b>tag</b> and text, as design documents have it.\n" * 74)[:4860]
-    return "".join(region.format(commands[i % len(commands)]) + filler for i in range(200))
+    return "".join(regions[i % len(regions)] + filler for i in range(200))
 
 
 def median(*arguments: str, cwd: Path) -> float:
@@ -44,6 +50,13 @@ def main() -> None:
         print(f"python -c pass: {median('-c', 'pass', cwd=root):.2f} s")
         none = median("-m", "effcalc", "embed", "--check", "none.md", cwd=root)
         print(f"a million characters, no region: {none:.2f} s")
+        if importlib.util.find_spec("cogapp"):
+            (root / "cog.md").write_text(
+                text(["<!-- [[[cog cog.outl('a') ]]] -->\n<!-- [[[end]]] -->\n"])
+            )
+            subprocess.run([sys.executable, "-m", "cogapp", "-r", "cog.md"], cwd=root, check=True)
+            took = median("-m", "cogapp", "--check", "cog.md", cwd=root)
+            print(f"cog, 200 constants: {took:.2f} s")
         for name, commands in kinds.items():
             path = root / "a.md"
             path.write_text(document(commands))

@@ -5,7 +5,7 @@ file. Beside them, in the same run and on some of the same points: thop and Flop
 with the time to build torchvision's network on the meta device, and effcalc one point at a time.
 What they count is compared. Bounds: 2 million random points a second, 200 million on grids.
 
-    python benchmarks/sweep.py [--runs 3] [--skip-peers]
+    python -m benchmarks.sweep [--runs 3] [--skip-peers]
 """
 
 from __future__ import annotations

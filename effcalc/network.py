@@ -11,7 +11,10 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from effcalc.table import Table
 
 Shape = tuple[int, ...]
 
@@ -98,6 +101,17 @@ class Network:
     uncalled: tuple[str, ...] = ()
     training: bool = False
     notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str | None:
+        return self._table()._repr_html_()
+
+    def _repr_markdown_(self) -> str | None:
+        return self._table()._repr_markdown_()
+
+    def _table(self) -> Table:
+        from effcalc.views.counting import count_table  # which stands above this module
+
+        return replace(count_table(self), layout="record")
 
 
 def repeated_name(layer: Layer) -> str:

@@ -57,3 +57,14 @@ def to_read(path: Path) -> Path:
     if here is None or path.is_relative_to(_PACKAGE):
         return path
     return place(here.base / path, here.root)
+
+
+def is_confined() -> bool:
+    """Whether this is within `confined`: a command in a document."""
+    return _PLACE.get() is not None
+
+
+def whereabouts() -> tuple[Path, Path | None]:
+    """Return the folder that relative paths start from, and within `confined` the root above."""
+    here = _PLACE.get()
+    return (Path.cwd(), None) if here is None else (here.base, here.root)

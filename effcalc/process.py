@@ -56,17 +56,26 @@ class Ended(NamedTuple):
 # --- parent ------------------------------------------------------------------------------------
 
 
-def run(module: str, request: dict[str, Any], limits: Limits) -> Ended:
+def run(
+    module: str, request: dict[str, Any], limits: Limits, stop: threading.Event | None = None
+) -> Ended:
     """Run `python -m MODULE` in a process of its own, and wait for what it answers.
+
+    Setting `stop` ends it, where another thread than the one that waits has to.
 
     `module` must call `serve`. The child finds the same packages as this process and nothing
     more: the working directory is on its path only where it is on this process's.
     """
-    [ended] = run_all(module, [request], limits)
+    [ended] = run_all(module, [request], limits, stop)
     return ended
 
 
-def run_all(module: str, requests: Sequence[dict[str, Any]], limits: Limits) -> list[Ended]:
+def run_all(
+    module: str,
+    requests: Sequence[dict[str, Any]],
+    limits: Limits,
+    stop: threading.Event | None = None,
+) -> list[Ended]:
     """Run a process for each request at the same time; see `run`.
 
     Where one fails the others are ended, for they may wait for it. The limits hold for each.
@@ -76,14 +85,14 @@ def run_all(module: str, requests: Sequence[dict[str, Any]], limits: Limits) -> 
         for request in requests:
             children.append(_Child(module, limits))
             children[-1].ask(request)
-        _until_end(children)
+        _until_end(children, stop or threading.Event())
     finally:
         for child in children:
             child.end()
     return [child.ended() for child in children]
 
 
-def _until_end(children: Sequence[_Child]) -> None:
+def _until_end(children: Sequence[_Child], stop: threading.Event) -> None:
     """Wait until all have ended, or one must be ended, or has failed."""
     waiting = list(children)
     with selectors.DefaultSelector() as selector:
@@ -97,7 +106,7 @@ def _until_end(children: Sequence[_Child]) -> None:
                 if not key.data.read(key.fd):
                     selector.unregister(key.fd)
             for child in waiting:
-                child.look(child in over)
+                child.look(child in over, stop.is_set())
             waiting = [child for child in waiting if child not in over]
             if any(child.cause or (child in over and not child.answered()) for child in children):
                 return
@@ -161,13 +170,15 @@ class _Child:
             self.tail = (self.tail + data)[-_TAIL:]
         return bool(data)
 
-    def look(self, over: bool) -> None:
+    def look(self, over: bool, stop: bool) -> None:
         """Note time and size, and why it must be killed where that is so."""
         self.seconds = time.monotonic() - self.started
         if over:
             return
         self.peak = max(self.peak, peak_rss(self.process.pid))
-        if self.seconds > self.limits.seconds:
+        if stop:
+            self.cause = "stopped"
+        elif self.seconds > self.limits.seconds:
             self.cause = f"stopped after {format_seconds(self.limits.seconds)} (--time-limit)"
         elif self.peak > self.limits.memory:
             limit = format_bytes(self.limits.memory)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from effcalc import comm
 from effcalc import figures as measure
@@ -21,6 +21,9 @@ from effcalc.archfile import load
 from effcalc.errors import InputError, one_line
 from effcalc.network import Network
 from effcalc.num import round_pixels
+
+if TYPE_CHECKING:
+    from effcalc.table import Table
 
 ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
 """Depth, width and resolution bases that the paper's grid search found for EfficientNet-B0."""
@@ -58,6 +61,30 @@ class Scaled:
     network: Network
     workers: int
     head: bool = True
+
+    def _repr_html_(self) -> str | None:
+        return self._table()._repr_html_()
+
+    def _repr_markdown_(self) -> str | None:
+        return self._table()._repr_markdown_()
+
+    def _table(self) -> Table:
+        from effcalc.views.scaling import scale_table  # which stands above this module
+
+        table = scale_table(self.arch, [self], self.title, self.workers)
+        return replace(table, layout="record")
+
+    @property
+    def title(self) -> str:
+        """Its name for people: `EfficientNet-B0 at φ = 3`."""
+        scaling, name = self.scaling, self.arch.title
+        if scaling.variant:
+            return f"{name.rpartition('-')[0]}-{scaling.variant.upper()}"
+        if scaling.phi is not None:
+            return f"{name} at φ = {scaling.phi:g}"
+        if (scaling.depth, scaling.width, scaling.image_size) == (1, 1, self.arch.image_size):
+            return name
+        return f"{name}, scaled"
 
     @cached_property
     def figures(self) -> measure.Figures:

@@ -45,7 +45,9 @@ def target_network(
         _refuse(where, "an ONNX file", settings, backward, real)
         from effcalc.onnxfile import load_onnx
 
-        return replace(load_onnx(_file(target), where, parse_inputs(inputs), batch), name=where)
+        network = load_onnx(_file(target), where, parse_inputs(inputs), batch)
+        check_batch(target, inputs, batch, network)
+        return replace(network, name=where)
     if file.endswith(".pt2") and not colon:
         _refuse(where, "a .pt2 file", settings, False, real)
         path = _file(target)
@@ -73,6 +75,7 @@ def target_network(
         train=True if train else None,
         name=where,
     )
+    check_batch(target, inputs, batch, network)
     return replace(network, name=where)
 
 
@@ -98,6 +101,21 @@ def described(
     if inputs:
         raise InputError(f"{where}: takes its size from {at.arch.name}@image-size=320, not --input")
     return replace(build(at.arch, at.scaling, batch, at.head), name=where)
+
+
+def check_batch(target: str, inputs: Sequence[str], batch: int, network: Network) -> None:
+    """Refuse a batch, other than the default, that the input of a counted target does not have.
+
+    A zoo's own inputs have it, as a list of images for detection.
+    """
+    shape = next((t.shape for t in network.inputs if t.shape), ())
+    zoo = target.startswith(("torchvision:", "timm:")) and not inputs
+    if batch != 1 and shape and shape[0] != batch and not zoo:
+        is_shape, wanted = ("x".join(map(str, s)) for s in (shape, (batch, *shape[1:])))
+        raise InputError(
+            f"--batch {batch}: the input of {one_line(target)} is {is_shape}; "
+            f"give it as --input {wanted}"
+        )
 
 
 def is_code(target: str) -> bool:

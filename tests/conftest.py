@@ -8,6 +8,14 @@ from effcalc.cli import commands
 from tests.cli_helpers import make_command, make_program
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """Keep what effcalc caches of a device in a folder of the tests'."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def demo(tmp_path, monkeypatch):
     """Give this process a command `zz-demo` that takes every group of options."""

@@ -155,6 +155,11 @@ BAD: list[tuple[str, dict[str, object], type[EffcalcError], str]] = [
     ("my_models:make", {"settings": ["depth"]}, InputError, "--arg: 'depth' is not name=value"),
     ("my_models:make", {"inputs": ["1x"]}, InputError, "--input: '1x' is not an input"),
     ("my_models:make", {"inputs": ["a=2", "3"]}, InputError, "3 has no name; unnamed inputs"),
+    (
+        *("my_models:make", {"inputs": ["2x3"], "batch": 4}, InputError),
+        "--batch 4: the input of my_models:make is 2x3; give it as --input 4x3",
+    ),
+    ("my_models:with_input", {"batch": 4}, InputError, "with_input is 5x3; give it as --input 4x3"),
     ("my_models:raises", {}, RunError, "cannot be made: ValueError: no weights"),
     ("my_models:leaves", {}, RunError, "cannot be made: SystemExit: 3"),
     (
@@ -272,6 +277,8 @@ def test_a_pt2_file_counts_as_the_module_does(exported: Path) -> None:
 def test_a_pt2_file_takes_inputs_that_it_has(exported: Path) -> None:
     with pytest.raises(InputError, match=r"has the inputs x; --input y is not for one of them"):
         target_network(str(exported), inputs=["y=1x3x6x6"])
+    with pytest.raises(InputError, match=r"--batch 3: .* is 2x3x6x6; give it as --input 3x3x6x6"):
+        target_network(str(exported), batch=3)
     with pytest.raises(RunError, match=r"failed on an input of 1x4x6x6"):
         target_network(str(exported), inputs=["1x4x6x6"])
 

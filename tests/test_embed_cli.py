@@ -141,6 +141,10 @@ def test_equal_commands_run_once(root, monkeypatch):
         ("scale link.toml", "outside the repository"),
         ("scale linked/out.toml", "outside the repository"),
         ("compare alexnet@classes=3 ../out.toml@phi=1", "outside the repository"),
+        ("comm --device ../out.toml --mfu 30%", "outside the repository"),
+        ("comm --link ../out.toml", "outside the repository"),
+        ("deploy --on-chip ../out.toml", "outside the repository"),
+        ("deploy --fit-device link.toml", "outside the repository"),
         ("show ../out.json", "outside the repository"),
         ("value params ../out.json", "outside the repository"),
         ("show loop.json", "is not a path"),
@@ -169,6 +173,32 @@ def test_a_stranger_s_document_reaches_nothing(command, said, root):
     assert said in result.err
     assert (root / "a.md").read_text() == good  # nothing is written unless all is well
     assert sorted(outside.rglob("*")) == before
+
+
+def test_a_diff_says_nothing_to_a_terminal_or_a_ci(root):
+    evil = "::add-mask::x\n##[error]y\n\x1b[2Jz\u202e\n"
+    (root / "a.md").write_text(
+        REGION.format("value params").replace("\n<!-- eff", f"\n{evil}<!-- eff")
+    )
+    out = run("embed", "--check", "a.md").out
+    assert "add-mask" in out
+    assert "\\x1b[2Jz\\u202e" in out
+    assert not [line for line in out.splitlines() if line.strip().startswith(("::", "##["))]
+    assert all(c.isprintable() or c == "\n" for c in out)
+
+
+def test_targets_run_for_who_allows_them(root):
+    pytest.importorskip("torch")
+    (root / "zz_model.py").write_text("from torch.nn import Linear\nprint('hello')\n")
+    region = REGION.format(
+        "count zz_model.py:Linear --arg in_features=3 --arg out_features=4 --input 2x3"
+    )
+    (root / "a.md").write_text(region)
+    assert "embed --allow-targets" in run("embed", "a.md").error()
+    assert run("embed", "--allow-targets", "a.md").code == 0
+    filled = (root / "a.md").read_text()
+    assert "| 16 " in filled or " 16 |" in filled  # 3 · 4 weights and 4 biases
+    assert "hello" not in filled
 
 
 def test_a_document_outside_the_repository_is_refused(root):
@@ -287,3 +317,94 @@ def test_a_kill_leaves_each_document_old_or_new(root):
         assert text in (old, new)
         seen.add(text)
     assert seen
+
+
+# --- pictures ----------------------------------------------------------------------------------
+
+PLOT = "<!-- effcalc: plot scaling --phi 0:2 --output {} -->\n<!-- effcalc end -->\n"
+
+
+@pytest.mark.parametrize("path", ["img/a.svg", "./img/a b.png"])
+def test_a_picture_is_drawn_when_its_data_changed(path, root):
+    (root / "docs/img").mkdir(parents=True)
+    document, picture = root / "docs/a.md", root / "docs" / path
+    document.write_text(PLOT.format(f"'{path}'"))
+    stale = run("embed", "--check", "docs")
+    assert stale.code == 1
+    assert f"{picture.relative_to(root)}: is not there" in stale.out
+    assert not picture.exists()
+    assert run("embed", "docs").code == 0
+    assert f"](../docs/{path})".replace("../docs/", "").replace(" ", "%20") in document.read_text()
+    assert run("embed", "--check", "docs").code == 0
+    # Other bytes with the same data, as another version of what draws would make, are not stale.
+    data = picture.read_bytes()
+    picture.write_bytes(data + b"\n")
+    assert run("embed", "--check", "docs").code == 0
+    assert run("embed", "docs").err == ""
+    assert run("embed", "--redraw", "docs").err == f"filled {picture.relative_to(root)}\n"
+    assert picture.read_bytes() == data
+    document.write_text(document.read_text().replace("0:2", "0:3"))
+    stale = run("embed", "--check", "docs")
+    assert stale.out == f"{picture.relative_to(root)}: its data changed\n"
+    assert "mend with: effcalc embed docs/a.md" in stale.err
+    assert picture.read_bytes() == data
+
+
+def test_each_kind_of_document_shows_a_picture_its_own_way(root):
+    region = "effcalc: plot scaling --phi 0:1 --caption 'A_b & <c>' --output a.png"
+    texts = {
+        "a.md": (f"<!-- {region} -->\n<!-- effcalc end -->", r"![A_b & \<c>](a.png)"),
+        "a.html": (
+            f"<!-- {region} --><!-- effcalc end -->",
+            '<img src="a.png" alt="A_b &amp; &lt;c&gt;">',
+        ),
+        "a.rst": (f".. {region}\n\n.. effcalc end", ".. image:: a.png\n   :alt: A_b & <c>\n"),
+        "a.tex": (f"% {region}\n% effcalc end", "\\includegraphics[width=\\linewidth]{a.png}\n"),
+    }
+    for name, (text, _) in texts.items():
+        (root / name).write_text(text)
+    assert run("embed", *texts).code == 0
+    for name, (_, markup) in texts.items():
+        assert markup in (root / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("../a.svg", "outside the repository"),
+        ("/etc/a.svg", "by its path from the document"),
+        ("linked/a.svg", "outside the repository"),
+        ("link.svg", "outside the repository"),
+        (".git/a.svg", "git's own folder"),
+        ("logo.svg", "is no picture that effcalc drew"),
+        ("none/a.svg", "there is no folder"),
+        ("a.html", "must be a .svg or .png"),
+        ("a.sh", "ends in none of"),
+        ("a.svg --picture-width 9", "--picture-width"),
+    ],
+)
+def test_a_picture_goes_nowhere_else(path, said, root):
+    (root.parent / "a.svg").write_text("<svg/>")
+    (root / "link.svg").symlink_to(root.parent / "b.svg")
+    (root / "linked").symlink_to(root.parent)
+    (root / "logo.svg").write_text("<svg>mine</svg>")
+    (root / "a.md").write_text(PLOT.format(path))
+    before = {p: p.read_bytes() for p in root.parent.rglob("*") if p.is_file()}
+    result = run("embed", "a.md")
+    assert result.error().startswith("a.md: line 1: ")
+    assert said in result.err
+    assert {p: p.read_bytes() for p in root.parent.rglob("*") if p.is_file()} == before
+
+
+def test_two_regions_do_not_draw_one_file(root):
+    (root / "a.md").write_text(PLOT.format("a.svg") * 2)
+    assert run("embed", "a.md").code == 0
+    (root / "a.md").write_text(PLOT.format("a.svg") + PLOT.format("a.svg --theme dark"))
+    assert "is drawn by another region, and differently" in run("embed", "a.md").error()
+
+
+def test_a_picture_is_not_drawn_where_a_document_is_broken(root):
+    (root / "a.md").write_text(PLOT.format("a.svg"))
+    (root / "b.md").write_text(REGION.format("scale --phi x"))
+    assert run("embed", ".").code == 2
+    assert not (root / "a.svg").exists()

@@ -13,7 +13,8 @@ from torch import nn
 import effcalc
 from effcalc.profiling.events import Owner
 from effcalc.saved import latency
-from effcalc.views.profiling import breakdown_table, profile_table
+from effcalc.views.profile_parts import breakdown_table
+from effcalc.views.profiling import profile_table
 from tests.cli_helpers import run
 from tests.profile_targets import Small
 from tests.torch_watch import Watch
@@ -53,6 +54,18 @@ def test_layers_of_a_model_in_code_are_the_modules_of_count():
     document = rows(SMALL, "--per", "layer")
     assert layers(document) == names("count", SMALL, "--per", "module")
     assert set(layers(document)) == {"body.0.conv", "body.0", "body.1", SMALL, "head"}
+
+
+def test_an_exported_program_has_the_modules_that_it_was_exported_from(tmp_path):
+    file = str(tmp_path / "small.pt2")
+    program = torch.export.export(Small().eval(), (torch.rand(2, 3, 8, 8),))
+    torch.export.save(program, file)
+    document = rows(file, "--per", "layer")
+    assert layers(document) == names("count", file, "--per", "module")
+    by_name = {row["name"]: row for row in document["rows"]}
+    assert by_name["body.0.conv"]["macs"] == 10_368  # as of the model itself, below
+    half = rows(file, "--dtype", "bf16")["rows"][0]
+    assert half["held_memory"] < rows(file)["rows"][0]["held_memory"]
 
 
 def test_modules_are_apart_where_layers_share_a_row():

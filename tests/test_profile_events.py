@@ -52,7 +52,9 @@ def test_a_moment_belongs_to_the_innermost_range_and_operator():
     assert got.time == 100
     assert got.parts == {
         Part(OUTSIDE, "", ""): 10,  # 0..5 and 95..100
-        Part(Owner("layer", ""), "forward", ""): 20,  # 5..10, 60..70, 90..95
+        Part(Owner("layer", ""), "forward", ""): 5,  # 5..10: before any layer
+        Part(Owner("layer", "", "conv"), "forward", ""): 10,  # 60..70: conv's input is freed
+        Part(Owner("layer", "", "relu"), "forward", ""): 5,
         Part(CONV, "forward", ""): 20,  # 10..20, 50..60
         Part(CONV, "forward", "aten::mkldnn_convolution"): 28,
         Part(CONV, "forward", "aten::empty"): 2,

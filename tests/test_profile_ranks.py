@@ -18,7 +18,8 @@ from effcalc.profiling.statistics import summarize
 from effcalc.torch.profile.ranks import Ranks, launched
 from effcalc.torch.profile.run import Settings, measurements, prepared
 from effcalc.torch.profile.subject import from_module
-from effcalc.views.profiling import breakdown_table, profile_table
+from effcalc.views.profile_parts import breakdown_table
+from effcalc.views.profiling import profile_table
 from tests.profile_targets import Small
 
 CONV = Owner("layer", "conv")

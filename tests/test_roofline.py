@@ -43,7 +43,6 @@ def test_a_bandwidth_is_the_best_at_the_working_set_or_above():
     assert ROOFS.bandwidth_of(64_001) == 80e9
     assert ROOFS.bandwidth_of(10**12) == 20e9
     assert [ROOFS.level_of(n) for n in (32_000, 32_001, 1_000_001)] == ["L1", "L2", "memory"]
-    assert ROOFS.ridge == 5
 
 
 def test_a_convolution_above_the_ridge_is_bound_by_computing():

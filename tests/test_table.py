@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import effcalc
 from effcalc import table as table_module
 from effcalc.errors import InputError
 from effcalc.table import Column, Table, select, sorted_by, stream, take
@@ -94,3 +95,21 @@ def test_a_notebook_shows_tables_that_it_can_show_again() -> None:
     once = make(iter(rows))
     assert once._repr_html_() is once._repr_markdown_() is None
     assert list(once.rows) == rows
+
+
+def test_results_show_themselves_in_a_notebook():
+    torch = pytest.importorskip("torch")
+    at = effcalc.scale("efficientnet-b0", phi=3)
+    counted = effcalc.count(torch.nn.Linear(3, 4), torch.ones(2, 3, device="meta"))
+    for result, title, figures in (
+        (at, "EfficientNet-B0 at φ = 3", ("16.35M", "16,350,296", "3.251G")),
+        (at.network, at.network.name, ("16,350,296",)),
+        (counted, "Linear", ("24", "16")),  # 2 · 3 · 4 MACs; 3 · 4 weights and 4 biases
+    ):
+        html, markdown = result._repr_html_(), result._repr_markdown_()
+        assert html.startswith("<figure")
+        assert f"<caption>{title}</caption>" in html
+        assert markdown.startswith(f"**{title}**")
+        for figure in figures:
+            assert figure in html
+            assert figure in markdown

@@ -22,6 +22,7 @@ from typer.main import get_command
 from typer.models import ArgumentInfo, OptionInfo
 
 from effcalc.cli import commands
+from effcalc.cli.defaults import default_args
 from effcalc.cli.options import Default
 from effcalc.errors import InputError, one_line, suggest
 
@@ -184,12 +185,20 @@ class Command(TyperCommand):
     """A command whose help shows each group of options under a heading of its own."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line, after whoever runs it has agreed to its options."""
-        agree = ctx.find_root().meta.get("agree")
-        if agree is not None:
-            _, _, given = self.make_parser(ctx).parse_args(list(args))
-            agree([max(p.opts, key=len) for p in given if p.param_type_name == "option"])
-        return super().parse_args(ctx, args)
+        """Read the command line, behind the defaults that pyproject.toml has for it."""
+        meta = ctx.find_root().meta
+        if ctx.resilient_parsing or "args" not in meta:
+            return super().parse_args(ctx, args)
+        _, _, parsed = self.make_parser(ctx).parse_args(list(args))
+        given = [max(p.opts, key=len) for p in parsed if p.param_type_name == "option"]
+        if meta["agree"] is not None:
+            meta["agree"](given)
+        words = ctx.command_path.split()[1:]
+        defaults, file = default_args(" ".join(words), self)
+        names = (default.partition("=")[0] for default in defaults)
+        meta["defaults"] = {name: file for name in names if name not in given}
+        meta["args"] = [*words, *defaults, *args]
+        return super().parse_args(ctx, [*defaults, *args])
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and the options, those of the command alone first."""
@@ -283,11 +292,17 @@ def run(args: Sequence[str], agree: Callable[[list[str]], None] | None = None) -
     raise.
     """
     args = [arg for arg in args if arg != "--debug"] or ["--help"]
+    meta: dict[str, Any] = {}
     try:
         with make_app().make_context(PROGRAM, list(args)) as ctx:
-            ctx.meta["args"] = args
-            ctx.meta["agree"] = agree
+            meta = ctx.meta
+            meta |= {"args": args, "agree": agree}
             ctx.command.invoke(ctx)
     except typer.Exit as stop:
         return stop.exit_code
+    except InputError as error:
+        file = meta.get("defaults", {}).get(str(error).partition(":")[0])
+        if file is None:
+            raise
+        raise InputError(f"{one_line(file)}: {error}") from None
     return 0

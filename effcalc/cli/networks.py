@@ -45,11 +45,4 @@ def one_network(network: str, options: ScalingOptions, what: str, workers: int =
 
 def title(at: Scaled) -> str:
     """Name a scaled network: `EfficientNet-B0 at φ = 3`."""
-    scaling, name = at.scaling, at.arch.title
-    if scaling.variant:
-        return f"{name.rpartition('-')[0]}-{scaling.variant.upper()}"
-    if scaling.phi is not None:
-        return f"{name} at φ = {scaling.phi:g}"
-    if (scaling.depth, scaling.width, scaling.image_size) == (1, 1, at.arch.image_size):
-        return name
-    return f"{name}, scaled"
+    return at.title

@@ -10,6 +10,7 @@ that imports code (`TARGETS`) runs only for who passes --allow-targets.
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import time
 from collections.abc import Callable
@@ -27,7 +28,8 @@ from effcalc.errors import InputError, RunError, one_line, suggest
 from effcalc.formats import FORMATS
 from effcalc.guard import guarded
 from effcalc.limits import memory_limited, time_limited
-from effcalc.paths import confined
+from effcalc.paths import confined, place
+from effcalc.plots.stamp import data_hash
 
 SAFE = frozenset(
     (
@@ -53,12 +55,17 @@ PURE: dict[str, tuple[str, ...]] = {
     ),
     "memory": ("--mode", "--optimizer", "--master-weights", "--checkpoint", "--zero", "--fit"),
     "papers": (),
+    "plot": ("--output", "--theme", "--picture-width", "--figure"),
     "scale": ("--max-macs", "--max-params", "--max-weights", "--max-activations"),
     "show": (),
     "sweep": ("--random", "--seed", "--where", "--pareto", "--top", "--by"),
     "value": ("--exact",),
 }
-"""The commands that a document may hold, each with the safe options that it alone has."""
+"""The commands that a document may hold, each with the safe options that it alone has.
+
+A group of commands has one entry. What --output of a plot names is drawn by `effcalc embed` itself,
+under the repository's root, when all documents are well.
+"""
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "count": ("--arg", "--input", "--backward", "--real"),
@@ -77,16 +84,24 @@ class Runner:
     targets: bool = False
     seconds: float = TIME_LIMIT
     spent: float = 0.0
+    pictures: dict[Path, tuple[Drawing, Path]] = field(default_factory=dict)
     results: dict[tuple[Any, ...], Captured] = field(default_factory=dict)
 
-    def compute(self, base: Path) -> Callable[[str, Syntax], Output]:
-        """Return what computes the regions of documents in the folder `base`."""
+    def compute(self, document: Path) -> Callable[[str, Syntax], Output]:
+        """Return what computes the regions of a document, whose path has no symlinks.
+
+        `pictures` gets the pictures that it shows, with the document.
+        """
+        base = document.parent
 
         def output(command: str, syntax: Syntax) -> Output:
             args = self._args(command)
             key = (base, *args)
             if key not in self.results:
-                self.results[key] = self._run(args, base)
+                result = self._run(args, base)
+                if isinstance(result, Drawing):
+                    self._keep(result, document)
+                self.results[key] = result
             return _output(self.results[key], syntax)
 
         return output
@@ -131,6 +146,25 @@ class Runner:
         if len(results) != 1:
             raise InputError(f"{args[0]!r} gave {len(results)} results, and a region holds one")
         return results[0]
+
+    def _keep(self, drawing: Drawing, document: Path) -> None:
+        """Take up a picture that documents show; refuse a file that is no such picture."""
+        path = drawing.options.output or ""
+        name = one_line(path)
+        if os.path.isabs(path) or "\\" in path or Path(path).suffix not in (".svg", ".png"):
+            raise InputError(
+                f"--output: {name!r} must be a .svg or .png, by its path from the document with /"
+            )
+        real = place(document.parent / path, self.root)
+        if ".git" in real.relative_to(self.root.resolve()).parts:
+            raise InputError(f"--output: {name!r} is git's own folder")
+        if real.exists() and data_hash(real) is None:
+            raise InputError(f"--output: {name!r} is there and is no picture that effcalc drew")
+        if not real.parent.is_dir():
+            raise InputError(f"--output: there is no folder for {name!r}")
+        other, _ = self.pictures.setdefault(real, (drawing, document))
+        if (other.plot.hash, other.options) != (drawing.plot.hash, drawing.options):
+            raise InputError(f"--output: {name!r} is drawn by another region, and differently")
 
 
 def _called(args: list[str], agree: Callable[[list[str]], None]) -> None:

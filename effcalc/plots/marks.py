@@ -120,9 +120,12 @@ def log_ticks(values: Iterable[float]) -> list[float]:
     within = [tick for tick in ticks if low <= tick <= high]
     if len(within) > 2:
         return within[:: 1 + len(within) // 12]
-    step = 10.0 ** math.floor(math.log10((high - low) / 2))
-    even = next(s for s in (step * 5, step * 2, step) if high // s - low // s >= 2 or s == step)
-    return [even * i for i in range(math.ceil(low / even), math.floor(high / even) + 1)]
+    step = 10.0 ** math.floor(math.log10((high - low) / 3))
+    for even in (step * 5, step * 2, step):
+        places = range(math.ceil(low / even), math.floor(high / even) + 1)
+        if len(places) > 2:
+            break
+    return [even * place for place in places]
 
 
 def log_domain(values: Iterable[float]) -> list[float]:

@@ -5,6 +5,9 @@ to the innermost one that is open: times are self times, and they sum to the ste
 operator spends around others that it only calls (aten::conv2d around aten::mkldnn_convolution) is
 dispatch, and counts as time between operators.
 
+What a module that only calls others does after one of them, such as freeing its input, is kept
+apart (`Owner.after`): it belongs to the layer that ran last, where the module runs nothing itself.
+
 Backward passes. A node of autograd carries the sequence number that it got when the forward pass
 made it. `marks` say which module was running from which number on, so a node belongs to the module
 that made it. Nodes that accumulate a gradient have no number; they run right after the node whose
@@ -67,12 +70,16 @@ class Mark(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """Whose time it is: a layer by its path, or one of the other rows."""
+    """Whose time it is: a layer by its path, or one of the other rows.
+
+    `after` is the layer that ran last inside this one, where time passes between two of them.
+    """
 
     kind: Literal[
         "layer", "loss", "optimizer", "communication", "autograd", "outside", "launch", "idle"
     ]
     path: str = ""
+    after: str = ""
 
 
 class Part(NamedTuple):
@@ -169,6 +176,7 @@ def _walk(
     recorded.sort(key=lambda e: (e.start, -e.end))
     wrappers = _wrappers(recorded)
     stack: list[_Place] = []
+    ran: list[str] = []  # of each open event, the layer that ran an operator last inside it
     last_node = OUTSIDE
     cursor = 0
     step = -1
@@ -177,13 +185,14 @@ def _walk(
         """Give the time up to `moment` to whatever is open, closing what ends before it."""
         nonlocal cursor
         while stack and stack[-1].event.end <= moment:
-            place = stack.pop()
-            spend(place, place.event.end)
+            spend(stack[-1], ran[-1], stack[-1].event.end)
+            stack.pop()
+            ran.pop()
         if stack:
-            spend(stack[-1], moment)
+            spend(stack[-1], ran[-1], moment)
         cursor = max(cursor, moment)
 
-    def spend(place: _Place, moment: int) -> None:
+    def spend(place: _Place, last: str, moment: int) -> None:
         nonlocal cursor
         if moment <= cursor:
             return
@@ -191,7 +200,10 @@ def _walk(
             tally = tallies[step]
             start, end = max(cursor, tally.start), min(moment, tally.end)
             if end > start:
-                tally.parts[Part(place.owner, place.phase, place.kernel)] += end - start
+                owner = place.owner
+                if place.event.kind == "range" and owner.kind == "layer" and last != owner.path:
+                    owner = owner._replace(after=last)
+                tally.parts[Part(owner, place.phase, place.kernel)] += end - start
                 if not place.kernel and place.owner.kind in ("outside", "autograd"):
                     tally.waits.append((start, end, place))
         cursor = moment
@@ -213,7 +225,10 @@ def _walk(
             place = place._replace(kernel="")
         if event.name.startswith(_NODE):
             last_node = place.owner
+        if event.kind == "op" and above is not None and place.owner.kind == "layer":
+            ran[:] = [place.owner.path] * len(ran)
         stack.append(place)
+        ran.append("")
         if place.kernel and tallies is not None and step >= 0:
             tallies[step].calls[Part(place.owner, place.phase, place.kernel)] += 1
         yield event, place

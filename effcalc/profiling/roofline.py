@@ -6,13 +6,15 @@ The bandwidth is that of the layer's working set: what stays in a cache moves fa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from effcalc.network import Layer
 from effcalc.ops import cost
 from effcalc.table import Table
+from effcalc.units import Value
 
 ABOVE = 1.05  # a layer this far over its roof is flagged; less is noise of the roof itself
 OVERHEAD = 0.5  # share of a layer's time between operators from which that is what bounds it
@@ -65,11 +67,6 @@ class Roofs:
         fitting = (level.name for level in self.levels if level.size >= working_set)
         return next(fitting, MEMORY)
 
-    @property
-    def ridge(self) -> float:
-        """FLOPs per byte from which memory no longer bounds: peak over memory bandwidth."""
-        return self.flops / self.bandwidth[-1][1]
-
 
 class Verdict(NamedTuple):
     """Which roof bounds a row, and the share of what that roof allows that is reached."""
@@ -111,6 +108,36 @@ def why_above(dtype: str, device: str, bound: str) -> str:
             causes.append("TF32")
         causes.append("a shape that suits the kernel better than any of the sweep")
     return ", ".join(causes)
+
+
+def recorded_as(roofs: Roofs | None) -> dict[str, Value]:
+    """What a profile's environment says of the roofs, for whoever draws them later."""
+    if roofs is None:
+        return {}
+    rates, below = [], 0.0
+    for level in (*roofs.levels, Level(MEMORY, float("inf"))):
+        # The best that a working set which the level before does not hold can have.
+        rate = roofs.bandwidth_of(below + 1) if level.name != MEMORY else roofs.bandwidth[-1][1]
+        rates.append(f"{level.name}:{rate!r}")
+        below = level.size
+    return {"roof_flops": roofs.flops, "roof_bandwidths": " ".join(rates)}
+
+
+def roofs_recorded(
+    environment: Mapping[str, Value],
+) -> tuple[float, list[tuple[str, float]]] | None:
+    """Read `recorded_as` back: the peak, and each level's bandwidth; None where there is none."""
+    flops = environment.get("roof_flops")
+    found = []
+    for part in str(environment.get("roof_bandwidths", "")).split():
+        name, _, rate = part.partition(":")
+        with suppress(ValueError):
+            value = float(rate)
+            if 0 < value < float("inf"):
+                found.append((name, value))
+    if not isinstance(flops, int | float) or not flops > 0 or not found:
+        return None
+    return float(flops), found
 
 
 def roofs_from(table: Table, dtype: str, layout: str) -> Roofs | None:

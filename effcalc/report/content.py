@@ -58,7 +58,7 @@ def comparison_page(
         shown = select(table, "network,top1,top5,macs,params,weight_bytes,source")
         pictures = [accuracy_plot(table), accuracy_plot(table, "params")] if plots else []
         note = Text("As papers print it, for exactly this network; none is computed.")
-        items: list[Item] = [note, *pictures, _bare(shown)]
+        items: list[Item] = [note, *pictures, replace(_bare(shown), notes=())]
         sections.append(Section("accuracy", "Published accuracy", items))
     for i, (label, at) in enumerate(zip(labels, networks, strict=True)):
         by_stage = _bare(breakdown_table(at.network, "stage", label))

@@ -20,7 +20,7 @@ from effcalc.scaling import (
     variant_macs,
 )
 from effcalc.sweep import evaluate
-from effcalc.sweep.evaluate import MOST_CELLS, Classes, Job, Slab
+from effcalc.sweep.evaluate import MOST_CELLS, Classes, Job, Slab, Steps
 from effcalc.sweep.points import Points, Space, at, pixels, side_arrays
 from effcalc.sweep.tables import CANNOT, EXACT, FEW, FIGURES, SAFE, Reasons, largest
 
@@ -303,34 +303,29 @@ def _list(sweep: Sweep, index: Array, lookup: Callable[[int], _Lookup | None]) -
 
 
 class _Lookup(NamedTuple):
-    """Tables over classes, with the bounds that say which class a point is of."""
+    """Figures of classes, and which class a point is of."""
 
-    depths: Array
-    widths: Array
-    sides: Array | None  # None: image sizes are listed, and a point says which one it has
+    depths: Steps
+    widths: Steps
+    sides: Steps | None  # None: image sizes are listed, and a point says which one it has
     classes: Classes
 
     def figures(self, points: Points, here: Any) -> dict[str, Array]:
         """Look points up."""
         side = points.places["side"] if self.sides is None else points.resolution
         return self.classes.look_up(
-            _class(self.depths, points.depth[here]),
-            _class(self.widths, points.width[here]),
-            side[here] if self.sides is None else _class(self.sides, side[here]),
+            self.depths.of(points.depth[here]),
+            self.widths.of(points.width[here]),
+            side[here] if self.sides is None else self.sides.of(side[here]),
         )
 
 
-def _class(bounds: Array, values: Array) -> Array:
-    if len(bounds) == 1:
-        return np.zeros(len(values), np.int64)
-    return np.searchsorted(bounds, values, side="right") - 1
-
-
 def _classes(sweep: Sweep, setting: int) -> _Lookup | None:
-    """Tables over classes where these have fewer cells than there are points; else None."""
+    """Figures of all classes, where their tables are fewer cells than there are points."""
     job, space = sweep.job(setting), sweep.space
     arch = job.arch
-    most = min(MOST_CELLS, space.length // len(sweep.archs))
+    points = space.length // len(sweep.archs)
+    most = min(MOST_CELLS, points)
     depth, width, side = sweep.corners()
     sides = None
     if space.sizes:
@@ -345,6 +340,11 @@ def _classes(sweep: Sweep, setting: int) -> _Lookup | None:
         return None
     widths = evaluate.width_bounds(job, *width, most)
     depths = evaluate.depth_bounds(job, *depth, most)
-    if widths is None or depths is None or len(widths) * len(height) > most:
+    if widths is None or depths is None:
         return None
-    return _Lookup(depths, widths, sides, Classes(job, depths, widths, (height, wide)))
+    tables = len(widths) * len(height)
+    if tables > points or tables * len(depths) > MOST_CELLS:
+        return None
+    classes = Classes(job, depths, widths, (height, wide))
+    steps = None if sides is None else Steps(sides)
+    return _Lookup(Steps(depths), Steps(widths), steps, classes)

@@ -33,8 +33,8 @@ from effcalc.sweep.tables import (
 
 Array = Any
 
-MOST_CELLS = 1 << 20
-"""Cells (classes of width x classes of image) of tables that are held: 75 MB for five stages."""
+MOST_CELLS = 1 << 22
+"""Combinations of a class of depth, of width and of image whose figures are held: 32 MB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,36 +224,64 @@ def side_bounds(job: Job, low: float, high: float, most: int) -> Array | None:
     )
 
 
+class Steps:
+    """Says which class numbers are of, by the bounds of the classes.
+
+    A table has, for each of many equal parts of the range, the class at its beginning; the few
+    bounds within a part are compared one by one. The part of a number never falls as the number
+    grows, rounded as it is, so bounds of earlier parts are below it and of later ones above.
+    """
+
+    def __init__(self, bounds: Array) -> None:
+        """Take the least number of each class, in order."""
+        self.bounds = bounds
+        self.parts = min(1 << 16, 32 * len(bounds))
+        width = float(bounds[-1] - bounds[0])
+        self.scale = (self.parts - 1) / width if width else 0.0
+        held = np.bincount(self._part(bounds[1:]), minlength=self.parts)
+        self.first = np.concatenate([[0], np.cumsum(held)[:-1]])
+        self.most = int(held.max())
+        self.after = np.append(bounds[1:], np.inf)
+
+    def _part(self, values: Array) -> Array:
+        part = ((values - self.bounds[0]) * self.scale).astype(np.int64)
+        return np.minimum(part, self.parts - 1)
+
+    def of(self, values: Array) -> Array:
+        """Class of each value; none is below the first bound."""
+        found = self.first[self._part(values)]
+        for _ in range(self.most):
+            found += values >= self.after[found]
+        return found
+
+
 class Classes:
-    """Tables over all classes of width and image in some ranges, to look points up in."""
+    """Figures of all classes of depth, width and image in some ranges, to look points up in."""
 
     def __init__(self, job: Job, depths: Array, widths: Array, size: tuple[Array, Array]) -> None:
         """Take the least depth and width of each class, and the pixels of each class of image."""
-        self.job = job
         height, wide = size
         made = job.tables(float(depths[-1]), widths[:, None], (height[None], wide[None]))
-        self.blocks = counts(job.arch, job.head, depths, made.stages)
-        self.sums = {key: np.stack(np.broadcast_arrays(*made.sums[key]), -1) for key in job.sums()}
-        repeating = _repeating(self.blocks)
-        _, first, self.repeats = np.unique(repeating, return_index=True, return_inverse=True)
+        blocks = counts(job.arch, job.head, depths, made.stages)
+        self.figures = {}
+        for key in job.sums():
+            parts = np.broadcast_arrays(*made.sums[key])
+            self.figures[key] = np.tensordot(blocks, np.stack(parts), 1)
         if PEAK in job.wanted:
+            repeating = _repeating(blocks)
+            _, first, which = np.unique(repeating, return_index=True, return_inverse=True)
             peaks = [
                 job.peaks(float(depths[i]), widths[:, None], (height[None], wide[None]))
                 for i in first
             ]
-            self.peaks = np.stack(np.broadcast_arrays(*peaks))
+            self.figures[PEAK] = np.stack(np.broadcast_arrays(*peaks))[which]
 
     def look_up(self, depth: Array, width: Array, side: Array) -> dict[str, Array]:
         """Figures of points, given the class of each one's depth, width and image."""
         found = {}
-        blocks = self.blocks[depth]
-        for key, table in self.sums.items():
-            rows = table.reshape(-1, table.shape[-1])
-            found[key] = np.einsum("ij,ij->i", rows[_cell(table.shape, width, side)], blocks)
-        if PEAK in self.job.wanted:
-            cell = _cell(self.peaks.shape[1:], width, side)
-            per_depth = self.peaks[0].size
-            found[PEAK] = self.peaks.reshape(-1)[self.repeats[depth] * per_depth + cell]
+        for key, table in self.figures.items():
+            cell = _cell(table.shape[1:], width, side)
+            found[key] = table.reshape(-1)[depth * table[0].size + cell]
         return found
 
 

@@ -204,8 +204,8 @@ def _settings(knobs: Sequence[str]) -> tuple[dict[str, str], ...]:
 class Points:
     """Some points as arrays of one length: which setting, d, w, r, pixels, and theory.
 
-    `places` holds the values of φ and its bases as given, and where an axis has a list of values
-    the place in it, by the axis's name.
+    `given` holds the values of φ and its bases, and `places` where a value stands in the list of
+    its axis, both by the axis's name.
     """
 
     setting: Array

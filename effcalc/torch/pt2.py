@@ -1,8 +1,8 @@
 """Read the graph of a `.pt2` file, and nothing else of it.
 
 `torch.export.load` unpickles what it finds and evaluates expressions, which a file from a
-stranger must not be trusted with. The graph is JSON: here its operators run on meta tensors of
-the shapes that it states. Weights are not read.
+stranger must not be trusted with. The graph is JSON: here its operators run on tensors of the
+shapes that it states, meta ones unless real ones are asked for. Weights are not read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import nn
 
 from effcalc.errors import InputError, one_line
 from effcalc.inputs import InputSpec, by_name
-from effcalc.torch.targets import Loaded
+from effcalc.torch.targets import Loaded, filled
 
 _MAX_JSON = 1 << 28
 _NAMESPACES = ("aten", "torchvision")
@@ -65,15 +65,17 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 _CHECKS = ("_assert", "sym_constrain", "_check")
 
 
-def load_pt2(path: Path, where: str, inputs: list[InputSpec]) -> Loaded:
+def load_pt2(path: Path, where: str, inputs: list[InputSpec], *, real: bool = False) -> Loaded:
     """Return a module that runs the graph of a file, and its inputs, all on the meta device.
 
+    With `real` they are on the CPU instead, with made-up values: weights are not read either way.
     Inputs are those of the export unless `inputs` gives others. Raises `InputError` for a file
     that is not what `torch.export.save` writes, or whose graph cannot be run from its text.
     """
     program, sharing = _read(path, where)
     try:
-        module = _Exported(program, sharing, where)
+        place = torch.device("cpu" if real else "meta")
+        module = _Exported(program, sharing, where, place)
         args, kwargs = module.inputs(inputs)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, StopIteration) as error:
         cause = one_line(f"{type(error).__name__}: {error}")
@@ -81,7 +83,7 @@ def load_pt2(path: Path, where: str, inputs: list[InputSpec]) -> Loaded:
             f"{where}: is a .pt2 file of another version or is damaged ({cause}); save it again "
             "with torch.export.save"
         ) from error
-    return Loaded(where, module, args, kwargs)
+    return Loaded(where, module, filled(args) if real else args, kwargs)
 
 
 def _read(path: Path, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -134,9 +136,16 @@ class _Scope(nn.Module):
 class _Exported(nn.Module):
     """Runs the graph of an exported program, node by node."""
 
-    def __init__(self, program: Mapping[str, Any], sharing: Mapping[str, Any], where: str) -> None:
+    def __init__(
+        self,
+        program: Mapping[str, Any],
+        sharing: Mapping[str, Any],
+        where: str,
+        place: torch.device,
+    ) -> None:
         super().__init__()
         self._where = where
+        self._place = place
         self._graph = program["graph_module"]["graph"]
         self._user: list[tuple[str, Any]] = []  # name, and a value that is part of the graph
         self._held: dict[str, str] = {}  # name in the graph -> path of parameter or buffer
@@ -174,6 +183,12 @@ class _Exported(nn.Module):
             if memory.get(path, (None,))[0] is not None:
                 made[memory[path]] = self._tensor(path)
         self._steps = self._plan()
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+        """Move what is no parameter too: constants, and where the graph makes tensors."""
+        self._constants = {name: fn(tensor) for name, tensor in self._constants.items()}
+        self._place = fn(torch.empty(0, device=self._place)).device
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def _plan(self) -> list[tuple[Any, nn.Module, list[str]]]:
         """Return the nodes, each with its module and the values that nothing needs after it."""
@@ -279,7 +294,7 @@ class _Exported(nn.Module):
         if kind == "as_layout":
             return torch.strided
         if kind == "as_device":
-            return torch.device("meta")
+            return self._place
         if kind == "as_complex":
             return complex(value["real"], value["imag"])
         if kind in ("as_graph", "as_operator"):
@@ -287,10 +302,13 @@ class _Exported(nn.Module):
         return value
 
     def _like(self, name: str) -> torch.Tensor:
-        """Return a meta tensor as the graph describes it."""
+        """Return a tensor as the graph describes it; its values are small, and made up."""
         meta = self._graph["tensor_values"][name]
         sizes = [self._side(name, side) for side in meta["sizes"]]
-        return torch.empty(sizes, dtype=getattr(torch, _DTYPES[meta["dtype"]]), device="meta")
+        tensor = torch.zeros(
+            sizes, dtype=getattr(torch, _DTYPES[meta["dtype"]]), device=self._place
+        )
+        return tensor.fill_(0.01) if tensor.is_floating_point() else tensor
 
     def _side(self, name: str, side: Mapping[str, Any]) -> int:
         if "as_int" in side:

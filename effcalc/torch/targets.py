@@ -82,7 +82,7 @@ def load(
     elif default is not None:
         args, kwargs = arguments(default)
         if real:
-            args, kwargs = _filled(args), _filled(kwargs)
+            args, kwargs = filled(args), filled(kwargs)
     else:
         raise InputError(f"{one_line(target)}: say what goes in, such as --input 1x3x224x224")
     if not real and any(not t.is_meta for t in (*module.parameters(), *module.buffers())):
@@ -97,7 +97,7 @@ def _built(
     network = described(target, settings, inputs, batch)
     module = construct(lambda: build(network), one_line(target), real=real)
     images = torch.empty(network.inputs[0].shape, device="meta")
-    return Loaded(target, module, (_filled(images) if real else images,), {})
+    return Loaded(target, module, (filled(images) if real else images,), {})
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _tensors(specs: Sequence[InputSpec], real: bool) -> tuple[tuple[Any, ...], d
     made = {i: torch.empty(s.shape, dtype=_dtype(s), device="meta") for i, s in enumerate(specs)}
     args = tuple(t for i, t in made.items() if not specs[i].name)
     kwargs = {specs[i].name: t for i, t in made.items() if specs[i].name}
-    return (_filled(args), _filled(kwargs)) if real else (args, kwargs)
+    return (filled(args), filled(kwargs)) if real else (args, kwargs)
 
 
 def _dtype(spec: InputSpec) -> torch.dtype:
@@ -201,7 +201,7 @@ def _dtype(spec: InputSpec) -> torch.dtype:
     return dtype
 
 
-def _filled(value: Any) -> Any:
+def filled(value: Any) -> Any:
     """Return real tensors for meta ones: random numbers, index 0, true."""
     if isinstance(value, torch.Tensor):
         if not value.is_meta:
@@ -210,7 +210,7 @@ def _filled(value: Any) -> Any:
             return torch.rand(value.shape, dtype=value.dtype)
         return torch.full(value.shape, value.dtype is torch.bool, dtype=value.dtype)
     if isinstance(value, Mapping):
-        return {k: _filled(v) for k, v in value.items()}
+        return {k: filled(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_filled(v) for v in value)
+        return type(value)(filled(v) for v in value)
     return value

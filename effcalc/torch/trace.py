@@ -54,9 +54,11 @@ def trace(
     the innermost module that raised it.
     """
     kwargs = dict(kwargs or {})
-    if any(nn.parameter.is_lazy(t) for t in _state(module)):
+    tensors = [*_state(module), *tensors_in((args, kwargs))]
+    on_meta = bool(tensors) and all(t.is_meta for t in tensors)
+    if any(nn.parameter.is_lazy(t) for t in tensors):
         # A lazy module makes its parameters when it first runs.
-        with torch.no_grad(), _random_state(), _default_device(module, args, kwargs):
+        with torch.no_grad(), _random_state(), _default_device(on_meta):
             module(*args, **kwargs)
     held = Held(module)
     names = _Names(module)
@@ -65,7 +67,7 @@ def trace(
     with ExitStack() as stack:
         stack.enter_context(_random_state())
         stack.enter_context(torch.set_grad_enabled(grad))
-        stack.enter_context(_default_device(module, args, kwargs))
+        stack.enter_context(_default_device(on_meta))
         stack.enter_context(names.follow())
         if on_save is not None:
             tell = on_save
@@ -182,8 +184,7 @@ class _Names:
         modules = dict(module.named_modules())
         active: set[str] = set()
         for path, m in modules.items():
-            own = (*m.named_parameters(path, False), *m.named_buffers(path, False))
-            if id(m) in self._entered or any(held.keys[name] in read for name, _ in own):
+            if id(m) in self._entered or any(held.keys[name] in read for name in _own(path, m)):
                 while path and path not in active:
                     active.add(path)
                     path = path.rpartition(".")[0]
@@ -195,6 +196,13 @@ class _Names:
             and path.rpartition(".")[0] in active
             and next(_state(m), None) is not None
         )
+
+
+def _own(path: str, module: nn.Module) -> Iterator[str]:
+    """Yield the paths of the parameters and buffers that a module itself holds."""
+    for members in (module.named_parameters(path, False), module.named_buffers(path, False)):
+        for name, _ in members:
+            yield name
 
 
 def _state(module: nn.Module) -> Iterator[torch.Tensor]:
@@ -249,11 +257,6 @@ def _random_state() -> Iterator[None]:
             numpy.random.set_state(numpy_state)
 
 
-def _default_device(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> AbstractContextManager[Any]:
+def _default_device(on_meta: bool) -> AbstractContextManager[Any]:
     """Where everything is on meta, tensors that the forward makes are to be there too."""
-    tensors = [*_state(module), *tensors_in((args, kwargs))]
-    if tensors and all(t.is_meta for t in tensors):
-        return torch.device("meta")
-    return nullcontext()
+    return torch.device("meta") if on_meta else nullcontext()

@@ -18,6 +18,12 @@ Check = Annotated[
     ),
 ]
 Diff = Annotated[bool, typer.Option("--diff", help="Show what was filled.", show_default=False)]
+Redraw = Annotated[
+    bool,
+    typer.Option(
+        "--redraw", help="Draw every picture anew, whatever its data.", show_default=False
+    ),
+]
 AllowTargets = Annotated[
     bool,
     typer.Option(
@@ -40,6 +46,7 @@ def embed(
     paths: Paths,
     check: Check = False,
     diff: Diff = False,
+    redraw: Redraw = False,
     allow_targets: AllowTargets = False,
     time_limit: TimeLimit = None,
 ) -> None:
@@ -56,6 +63,7 @@ def embed(
     effcalc embed --check README.md docs
     effcalc embed 'paper/**/*.tex' --diff
     """
+    import os
     import shlex
     import sys
 
@@ -64,6 +72,7 @@ def embed(
     from effcalc.embed import fill
     from effcalc.errors import CheckFailed, InputError, one_line
     from effcalc.paths import place
+    from effcalc.plots.stamp import data_hash
     from effcalc.units import parse_number
 
     seconds = TIME_LIMIT if time_limit is None else parse_number(time_limit, "--time-limit")
@@ -72,23 +81,48 @@ def embed(
     root = _root()
     runner = Runner(root, allow_targets, seconds)
     changed: dict[str, bytes] = {}
+    stale: dict[str, None] = {}
+    said: list[str] = []
     for path in _documents(paths):
         real = place(path, root)
+        if real.exists() and not real.is_file():
+            raise InputError(f"{one_line(path)}: is no file")
         try:
             data = real.read_bytes()
         except OSError as error:
             raise InputError(f"{one_line(path)}: cannot be read: {error.strerror}") from None
-        filled = fill(data, str(path), runner.compute(real.parent))
+        filled = fill(data, str(path), runner.compute(real))
         if filled.diff:
             changed[str(path)] = filled.data
-            if check or diff:
-                print("\n".join(filled.diff))
-    if check and changed:
-        names = shlex.join(changed)
-        raise CheckFailed(f"stale; mend with: effcalc embed {names}")
-    write_files(changed, "embed")
-    for name in changed:
-        print(f"filled {one_line(name)}", file=sys.stderr)
+            stale[str(path)] = None
+            said += filled.diff
+    for real, (drawing, document) in runner.pictures.items():
+        old = data_hash(real)
+        if old != drawing.plot.hash or (redraw and not check):
+            name = os.path.relpath(real)
+            changed[name] = b"" if check else drawing.draw()
+            stale[os.path.relpath(document)] = None
+            said.append(f"{name}: {'is not there' if old is None else 'its data changed'}")
+    if check or diff:
+        print("".join(f"{_shown(line)}\n" for line in said), end="")
+    if check and stale:
+        raise CheckFailed(f"stale; mend with: effcalc embed {shlex.join(stale)}")
+    if not check:
+        write_files(changed, "embed")
+        for name in changed:
+            print(f"filled {one_line(name)}", file=sys.stderr)
+
+
+def _shown(line: str) -> str:
+    """Return a line of a diff as a terminal and a CI's log may have it, whoever wrote the document.
+
+    Control characters are spelled out, and no line is a command to GitHub's runner, which takes
+    `::` and `##[` for one also behind blanks.
+    """
+    import re
+
+    line = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
+    return re.sub(r"^(\s*)(::|##\[)", r"\1\\\2", line)
 
 
 def _root() -> Path:

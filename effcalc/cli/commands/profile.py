@@ -29,7 +29,7 @@ Target = Annotated[
     typer.Argument(
         metavar="NETWORK",
         help="A network of effcalc archs, or package.module:factory, file.py:factory, "
-        "torchvision:NAME, timm:NAME.",
+        "torchvision:NAME, timm:NAME, model.pt2.",
     ),
 ]
 Device = Annotated[
@@ -98,6 +98,14 @@ FailSlower = Annotated[
         help="With --against, end with 1 where it is slower by more, and beyond the noise: 5%.",
     ),
 ]
+Picture = Annotated[
+    str | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="With --per layer, draw layers under their roofs: .svg, .png or .html.",
+    ),
+]
 Trace = Annotated[
     str | None,
     typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto or Chrome (.json)."),
@@ -123,6 +131,7 @@ def profile(
     input: Inputs = [],  # noqa: B006
     per: Per = None,
     trace: Trace = None,
+    plot: Picture = None,
     against: Against = None,
     fail_slower: FailSlower = None,
 ) -> None:
@@ -136,16 +145,16 @@ def profile(
     Examples:
     effcalc profile
     effcalc profile --phi 1 --batch 1,8,32
-    effcalc profile resnet-50 --batch 8 --per layer
+    effcalc profile resnet-50 --batch 8 --per layer --plot roofline.svg
     effcalc profile torchvision:vit_b_16 --mode train --batch 8 --per kernel
     effcalc profile mypackage.models:make --arg depth=3 --input 8x3x64x64
     effcalc profile --per layer --output before.json
     effcalc profile --per layer --against before.json --fail-slower 5%
-    torchrun --nproc-per-node 2 -m effcalc profile resnet-50 --mode train
+    torchrun --nproc-per-node 2 -m effcalc profile --mode train
     """
     from effcalc.cli.output import check_output, write_table
     from effcalc.errors import CheckFailed, EffcalcError, InputError, need
-    from effcalc.views.profiling import check_per
+    from effcalc.views.profile_parts import check_per
 
     check_per(per, max_level, compiled=compile)
     batches = _batches(batch)
@@ -153,6 +162,8 @@ def profile(
         raise InputError("--per and --trace are for one batch size, such as --batch 8")
     if trace is not None:
         check_output(trace)
+    if plot is not None:
+        _check_plot(plot, per)
     old, limit = _saved(against, fail_slower, per)
     need("torch", "profiling", "torch")
     from effcalc.torch.profile.ranks import launched
@@ -186,6 +197,8 @@ def profile(
     if not first:
         return
     table = _table(measured[0], per, max_level)
+    if plot is not None:
+        _draw(table, plot)
     if old is not None and against is not None:
         from effcalc.views.against import against_table, slower
 
@@ -196,6 +209,28 @@ def profile(
             raise CheckFailed(f"--fail-slower {fail_slower}: {', '.join(found)}")
         return
     write_table(table, output)
+
+
+def _check_plot(path: str, per: str | None) -> None:
+    """Refuse a picture that cannot be drawn, before anything is measured."""
+    from effcalc.cli.output import check_output
+    from effcalc.errors import InputError
+    from effcalc.plots.style import check_suffix, import_engine
+
+    if per not in ("layer", "module"):
+        raise InputError("--plot draws layers: give --per layer")
+    check_suffix(path)
+    check_output(path)
+    import_engine()
+
+
+def _draw(table: Table, path: str) -> None:
+    """Draw a table of layers to a file, whole or not at all."""
+    from effcalc.cli.options import PlotOptions
+    from effcalc.cli.output import write_plot
+    from effcalc.plots.roofline import roofline
+
+    write_plot(roofline(table), PlotOptions(output=path))
 
 
 def _saved(
@@ -222,7 +257,8 @@ def _saved(
 
 
 def _table(profile: Profile, per: str | None, max_level: int | None) -> Table:
-    from effcalc.views.profiling import breakdown_table, profile_table
+    from effcalc.views.profile_parts import breakdown_table
+    from effcalc.views.profiling import profile_table
 
     return profile_table(profile) if per is None else breakdown_table(profile, per, max_level)
 
@@ -291,9 +327,12 @@ def _source(
     from effcalc.torch.profile.subject import from_scaled, from_target
 
     where = one_line(network)
-    if network.endswith((".onnx", ".pt2")):
+    if network.endswith(".onnx"):
         raise InputError(f"{where}: holds no module to run; give what makes it: module:factory")
-    if is_code(network):
+    pt2 = network.endswith(".pt2")
+    if pt2 and arg:
+        raise InputError(f"{where}: --arg is for a model in code, and this is a .pt2 file")
+    if pt2 or is_code(network):
         if scaling != type(scaling)():
             raise InputError(f"{where}: scaling options are for networks of effcalc archs")
         return where, from_target(network, arg, input)

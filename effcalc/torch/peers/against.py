@@ -17,6 +17,7 @@ from effcalc.limits import available_memory
 from effcalc.network import Network
 from effcalc.process import Limits
 from effcalc.table import Column, Table
+from effcalc.target import check_batch
 from effcalc.torch.peers import child
 from effcalc.torch.peers.calls import Module, modules
 from effcalc.torch.peers.child import Target
@@ -123,6 +124,7 @@ def prepare(target: Target) -> Subject:
         )
     loaded = load(**asdict(target))
     network = count_owned(loaded.module, loaded.args, loaded.kwargs, real=target.real, name=name)
+    check_batch(target.target, target.inputs, target.batch, network)
     return Subject(target, replace(network, name=name), modules(loaded.module))
 
 

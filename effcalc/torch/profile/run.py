@@ -85,8 +85,8 @@ def profile(
     "infer" or "train" (forward, backward, SGD with momentum), `dtype` one of fp32, tf32, fp16,
     bf16 and amp. `device` is cuda where there is one, else cpu. The model stays as it is.
 
-    `effcalc.views.profiling` makes tables of the result. Raises `InputError`, `NeedsError` for a
-    device that is not attached, `RunError` where the model fails.
+    `effcalc.views.profiling` and `profile_parts` make tables of the result. Raises `InputError`,
+    `NeedsError` for a device that is not attached, `RunError` where the model fails.
     """
     settings = Settings(
         mode, dtype, device, threads, repeat, warmup, channels_last, compile, cold

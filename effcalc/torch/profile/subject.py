@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from effcalc.errors import InputError, one_line
+from effcalc.inputs import parse_inputs
 from effcalc.network import Network, repeated_name
 from effcalc.scaling import Scaled
 from effcalc.scaling import build as describe
 from effcalc.torch.build import build
 from effcalc.torch.count import arguments
+from effcalc.torch.pt2 import load_pt2
 from effcalc.torch.standin import real_copy
 from effcalc.torch.targets import load
 from effcalc.torch.trace import tensors_in
@@ -51,10 +54,16 @@ def from_scaled(at: Scaled) -> Source:
 
 
 def from_target(target: str, settings: Sequence[str], inputs: Sequence[str]) -> Source:
-    """Load a target in code, with real weights; raises `InputError` as `load` does."""
+    """Load a target in code with real weights, or a .pt2 file; raises `InputError` as they do.
+
+    A .pt2 file runs node by node from its graph, with made-up weights.
+    """
 
     def make(batch: int | None) -> Subject:
-        loaded = load(target, settings, inputs, batch=batch or 1, real=True)
+        if target.endswith(".pt2"):
+            loaded = load_pt2(Path(target), one_line(target), parse_inputs(inputs), real=True)
+        else:
+            loaded = load(target, settings, inputs, batch=batch or 1, real=True)
         if batch is not None and not target.startswith(("torchvision:", "timm:")):
             _check_batch(target, batch, loaded.args, loaded.kwargs)
         return Subject(loaded.module, loaded.args, loaded.kwargs, {})

@@ -1,0 +1,35 @@
+"""`effcalc plot front`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from effcalc.cli.options import PlotOptions
+
+Saved = Annotated[
+    str,
+    typer.Argument(metavar="FILE.json", help="What effcalc search wrote with --output FILE.json."),
+]
+
+
+def front(saved: Saved, plot: PlotOptions) -> None:
+    """Draw the candidates of a search by accuracy and cost, with the Pareto front.
+
+    Candidates on the front, and the one of the best reward, have their α, β and γ beside them.
+
+    Examples:
+    effcalc plot front my-search.json --output front.svg
+    """
+    from effcalc.cli.output import write_plot
+    from effcalc.errors import InputError, one_line
+    from effcalc.plots import front as kind
+    from effcalc.saved import read_saved
+
+    table = read_saved(saved)
+    try:
+        found = kind.front(table)
+    except InputError as error:
+        raise InputError(f"{one_line(saved)}: {error}") from None
+    write_plot(found, plot)

@@ -1,0 +1,30 @@
+"""`effcalc plot roofline`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from effcalc.cli.options import PlotOptions
+
+Saved = Annotated[
+    str,
+    typer.Argument(metavar="PROFILE.json", help="What effcalc profile --per layer --output saved."),
+]
+
+
+def roofline(saved: Saved, plot: PlotOptions) -> None:
+    """Draw a saved profile: layers under the measured roofs, and the time by layer.
+
+    The profile must know the roofs of its device: run effcalc device before effcalc profile.
+
+    Examples:
+    effcalc plot roofline my-profile.json --output roofline.svg
+    effcalc plot roofline my-profile.json --theme dark --output roofline.png
+    """
+    from effcalc.cli.output import write_plot
+    from effcalc.plots import roofline as kind
+    from effcalc.saved import read_saved
+
+    write_plot(kind.roofline(read_saved(saved)), plot)

@@ -1,0 +1,269 @@
+"""`effcalc search`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from effcalc.cli.options import (
+    Network,
+    OutputOptions,
+    SearchOptions,
+    StudyOptions,
+    Workers,
+)
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping, Sequence
+
+    from effcalc.arch import Arch
+    from effcalc.scaling import Scaled
+    from effcalc.search.candidates import Candidate
+    from effcalc.search.evaluate import Result
+    from effcalc.search.study import Progress
+    from effcalc.table import Table
+
+ThenScale = Annotated[
+    str | None,
+    typer.Option(
+        "--then-scale",
+        metavar="NUMBERS",
+        help="STEP 2: the networks at these φ with the best bases, such as 0:7.",
+    ),
+]
+
+
+def search(
+    network: Network,
+    options: SearchOptions,
+    study: StudyOptions,
+    workers: Workers,
+    output: OutputOptions,
+    then_scale: ThenScale = None,
+) -> None:
+    """Search the bases α, β, γ of compound scaling: the paper's STEP 1, and then STEP 2.
+
+    Candidates are the points of a grid at which MACs about double, |α·β²·γ² − 2| <= tolerance.
+    Given their accuracies, from a CSV file or from a command that trains each, they are ranked by
+    ACC × (COST/T)^w. A search that is killed at any time goes on with --resume; many machines
+    share one with --storage.
+
+    Examples:
+    effcalc search
+    effcalc search --alpha 1:1.5:0.1 --tolerance 0.05 --columns alpha,growth
+    effcalc search --accuracy my-accuracies.csv --cost memory --then-scale 0:7
+    effcalc search --evaluate 'my-train {d} {w} {px}' --jobs 2
+    effcalc search --evaluate 'my-train {d} {w} {px}' --jobs 2 --resume
+    effcalc search --evaluate 'my-run {d}' --storage postgresql://db/x --worker
+    """
+    import statistics
+
+    from effcalc.archfile import load
+    from effcalc.cli.output import write_table
+    from effcalc.errors import InputError, RunError
+    from effcalc.request import settings
+    from effcalc.search.candidates import COSTS, ranking
+    from effcalc.views.search import search_table
+
+    _agree(options, study)
+    arch, named = load(network, settings(options.settings), options.classes, options.in_channels)
+    if named is not None:
+        raise InputError(f"{network} is a released scaling; search {arch.name} instead")
+    candidates, accuracies, notes = _candidates(options)
+    head = not options.no_head
+    networks = [c.at(arch, options.phi, workers, head) for c in candidates]
+    costs = _costs(options, network, candidates, networks)
+    target = _target(options) or statistics.median(costs)
+    failed: Mapping[int, str] = {}
+    if study.evaluate is not None:
+        told = _about(arch, network, options, candidates, study.evaluate)
+        found = _evaluated(network, candidates, networks, study, told)
+        if study.worker:
+            return
+        accuracies, failed = found.accuracies, found.failed
+        if study.status:
+            notes.append(
+                f"{len(accuracies)} of {len(candidates)} evaluated, {found.running} under way, "
+                f"{found.waiting} waiting, {len(failed)} given up"
+            )
+    what = "latency of a saved profile" if options.cost == "latency" else COSTS[options.cost][0]
+    if accuracies:
+        notes.append(f"reward: accuracy × (COST/T)^{options.exponent:g}; COST: {what}")
+    table = search_table(
+        f"{arch.title}: α·β²·γ² within {options.tolerance:g} of 2",
+        candidates,
+        networks,
+        costs,
+        accuracies,
+        failed,
+        options.cost,
+        target,
+        options.exponent,
+        notes,
+    )
+    if then_scale is None:
+        write_table(table, output)
+    else:
+        order = ranking(costs, accuracies, target, options.exponent)
+        if not order:
+            raise InputError("--then-scale needs a best candidate: give accuracies or --evaluate")
+        write_table(_family(arch, candidates[order[0]], then_scale, workers, head), output)
+    if failed and not study.status:
+        number, cause = next(iter(failed.items()))
+        raise RunError(
+            f"{len(failed)} of {len(candidates)} candidates have no result; the first, "
+            f"{candidates[number].text()}: {cause}; --resume with more --retries tries again"
+        )
+
+
+def _agree(options: SearchOptions, study: StudyOptions) -> None:
+    """Refuse options that do not go together."""
+    from effcalc.errors import InputError, suggest
+    from effcalc.search.candidates import COSTS, command
+
+    known = (*COSTS, "latency")
+    if options.cost not in known:
+        raise InputError(
+            f"--cost: {options.cost!r} is not one of {', '.join(known)}"
+            f"{suggest(options.cost, known)}"
+        )
+    if (options.cost == "latency") != (options.profiles is not None):
+        raise InputError("--cost latency and --profiles 'FOLDER/{d}-{w}-{px}.json' go together")
+    if options.accuracy is not None and study.evaluate is not None:
+        raise InputError("--accuracy and --evaluate exclude each other; give one of them")
+    if study.evaluate is not None:
+        command(study.evaluate)
+    elif study.worker or study.resume or study.status or study.storage or study.study:
+        raise InputError("--evaluate is missing: give the command that the search was started with")
+    if study.worker and study.storage is None:
+        raise InputError("--worker joins a search in a database; give its --storage")
+
+
+def _candidates(options: SearchOptions) -> tuple[list[Candidate], dict[int, float], list[str]]:
+    """Return the candidates, the accuracies that a file has for them, and notes."""
+    from effcalc.errors import InputError
+    from effcalc.search.candidates import grid, read_accuracies
+    from effcalc.units import parse_values
+
+    if options.accuracy is not None:
+        known, left_out = read_accuracies(options.accuracy, options.tolerance)
+        notes = [f"{left_out} lines of the file are outside of the tolerance"] if left_out else []
+        return list(known), dict(enumerate(known.values())), notes
+    axes = []
+    for name in ("alpha", "beta", "gamma"):
+        values = parse_values(getattr(options, name), f"--{name}")
+        if len(values) > 10_000:
+            raise InputError(f"--{name}: has {len(values):,} values; at most 10,000 are tried")
+        axes.append(sorted({float(v) for v in values}))
+    return grid(axes[0], axes[1], axes[2], options.tolerance), {}, []
+
+
+def _costs(
+    options: SearchOptions,
+    network: str,
+    candidates: Sequence[Candidate],
+    networks: Sequence[Scaled],
+) -> list[float]:
+    """What each candidate costs; what costs nothing cannot be weighed."""
+    from effcalc.errors import InputError
+    from effcalc.saved import latency
+    from effcalc.search.candidates import COSTS, fields, filled
+
+    if options.profiles is not None:
+        values = zip(networks, candidates, strict=True)
+        names = [fields(network, at, c) for at, c in values]
+        return [latency(filled(options.profiles, name, "--profiles")) for name in names]
+    costs: list[float] = [COSTS[options.cost][1](at) for at in networks]
+    if not all(costs):
+        raise InputError(f"--cost {options.cost}: is 0 for a candidate; choose another cost")
+    return costs
+
+
+def _target(options: SearchOptions) -> float | None:
+    """T as given, in the unit of the cost."""
+    from effcalc.errors import InputError
+    from effcalc.units import parse_bytes, parse_count, parse_number
+
+    if options.target is None:
+        return None
+    sized = options.cost in ("memory", "communication")
+    read = parse_bytes if sized else parse_number if options.cost == "latency" else parse_count
+    value = read(options.target, "--target")
+    if value <= 0:
+        raise InputError(f"--target must be above zero, not {options.target}")
+    return value
+
+
+def _about(
+    arch: Arch,
+    network: str,
+    options: SearchOptions,
+    candidates: Sequence[Candidate],
+    evaluate: str,
+) -> dict[str, str]:
+    """What must be the same for results to belong to one search."""
+    import json
+    from hashlib import sha256
+
+    stages = repr((arch.stages, arch.image_size, arch.in_channels, arch.keep))
+    return {
+        "network": network,
+        "architecture": sha256(stages.encode()).hexdigest(),
+        "phi": repr(float(options.phi)),
+        "candidates": json.dumps([[c.alpha, c.beta, c.gamma] for c in candidates]),
+        "evaluate": evaluate,
+    }
+
+
+def _evaluated(
+    network: str,
+    candidates: Sequence[Candidate],
+    networks: Sequence[Scaled],
+    options: StudyOptions,
+    about: Mapping[str, str],
+) -> Progress:
+    """Evaluate what is not evaluated yet, or only look, and return how things stand."""
+    import math
+    from os.path import basename
+
+    from effcalc.cli.output import progress
+    from effcalc.search.candidates import command, fields, filled
+    from effcalc.search.evaluate import evaluate
+    from effcalc.search.study import Progress, local, shared, stored
+    from effcalc.search.work import work
+
+    name = basename(network).removesuffix(".toml")
+    place = options.study or (f"effcalc-{name}" if options.storage else f"{name}.search")
+    if options.status:
+        return stored(place, options.storage, len(candidates), options.retries, about)
+    words = command(options.evaluate or "")
+    seconds = math.inf if options.time_limit is None else options.time_limit
+
+    def run(number: int, stop: threading.Event) -> Result:
+        values = fields(network, networks[number], candidates[number])
+        return evaluate([filled(w, values, "--evaluate") for w in words], seconds, stop)
+
+    joined = (
+        local(place, about, candidates, options.retries, options.resume)
+        if options.storage is None
+        else shared(options.storage, place, about, candidates, options.retries, options.heartbeat)
+    )
+    found = Progress()
+    with joined as study:
+        results = work(study, run, options.jobs, options.heartbeat)
+        for state in progress(results, "results", len(candidates)):
+            found = state
+    return found
+
+
+def _family(arch: Arch, best: Candidate, phis: str, workers: int, head: bool) -> Table:
+    """STEP 2: the networks at several φ with the best bases."""
+    from effcalc.request import Many
+    from effcalc.units import parse_values
+    from effcalc.views.scaling import scale_table
+
+    values = parse_values(phis, "--then-scale")
+    family = Many(len(values), lambda: (best.at(arch, phi, workers, head) for phi in values))
+    return scale_table(arch, family, f"{arch.title}, {best.text()}", workers)
