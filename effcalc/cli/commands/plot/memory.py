@@ -13,8 +13,8 @@ def memory(network: Network, scaling: ScalingOptions, step: StepOptions, plot: P
 
     Examples:
     effcalc plot memory --batch 32 --output memory.svg
-    effcalc plot memory resnet-50 --batch 32 --checkpoint block --output again.svg
-    effcalc plot memory --batch 32 --dtype amp --optimizer adam --output amp.png
+    effcalc plot memory resnet-50 --batch 32 --checkpoint block -o again.svg
+    effcalc plot memory --batch 32 --dtype amp --optimizer adam -o amp.png
     """
     from dataclasses import replace
 
