@@ -33,6 +33,7 @@ KINDS = [name for name in command_names() if name.startswith("plot ")]
 SMALL = {
     "plot comm": ["squeezenet-1.1", "--strategy", "ddp,zero-3", "--compute", "40ms"],
     "plot compare": ["alexnet", "squeezenet-1.0", "efficientnet-b0"],
+    "plot memory": ["squeezenet-1.1"],
     "plot front": [str(Path(__file__).parent / "data" / "search.json")],
     "plot observations": ["efficientnet-b0", "resnet-50"],
     "plot scaling": ["--phi", "0:2"],

@@ -25,6 +25,7 @@ from effcalc.views.scaling import pixels
 
 if TYPE_CHECKING:
     from effcalc.cli.options import ScalingOptions
+    from effcalc.cli.steps import StepOptions
 
 
 _RATIOS = ("depth", "width", "resolution", "image_size")
@@ -52,17 +53,24 @@ class Request:
                 self.target, settings=self.arg, inputs=self.input, batch=batch, train=train
             )
 
-    def runs(self) -> Iterator[Run]:
-        """Predict every combination of network, batch and step."""
-        points = [
+    def points(self) -> list[tuple[Scaled | None, int, Step]]:
+        """Return every combination of network, batch and step."""
+        return [
             (at, batch, step)
             for at in (*self.scaled, *(() if self.scaled else (None,)))
             for batch in self.batches
             for step in self.steps
         ]
+
+    def label(self, at: Scaled | None) -> str:
+        """Say which of several scalings a row is about."""
+        return _label(at) if at is not None and len(self.scaled) > 1 else ""
+
+    def runs(self) -> Iterator[Run]:
+        """Predict every run."""
+        points = self.points()
         for at, batch, step in progress(points, "predictions", len(points)):
-            label = _label(at) if at is not None and len(self.scaled) > 1 else ""
-            yield Run(label, predict(self.network(at, batch, step.train), step))
+            yield Run(self.label(at), predict(self.network(at, batch, step.train), step))
 
     def one_step(self, option: str) -> Step:
         """Return the step that is asked for; `option` needs it to be one (training, of both)."""
@@ -101,35 +109,33 @@ def _label(at: Scaled) -> str:
 def request(
     network: str,
     scaling: ScalingOptions,
-    batch: str,
-    mode: str | None,
-    dtype: str,
-    optimizer: str,
-    master: bool,
-    checkpoint: str,
-    workers: str,
-    zero: str,
-    device: str,
-    arg: Sequence[str],
-    input: Sequence[str],
+    asked: StepOptions,
+    arg: Sequence[str] = (),
+    input: Sequence[str] = (),
 ) -> Request:
     """Read the options; raises `InputError` for what cannot be."""
-    batches = [_count(text, "--batch") for text in batch.split(",")]
-    dtypes = [_one_of(text.strip(), PRECISIONS, "--dtype") for text in dtype.split(",")]
-    modes = ("infer", "train") if mode is None else (_one_of(mode, ("infer", "train"), "--mode"),)
+    batches = [_count(text, "--batch") for text in asked.batch.split(",")]
+    dtypes = [_one_of(text.strip(), PRECISIONS, "--dtype") for text in asked.dtype.split(",")]
+    modes = (
+        ("infer", "train")
+        if asked.mode is None
+        else (_one_of(asked.mode, ("infer", "train"), "--mode"),)
+    )
     step = Step(
-        optimizer=_one_of(optimizer, OPTIMIZERS, "--optimizer"),
-        checkpoint=_one_of(checkpoint, CHECKPOINTS, "--checkpoint"),
-        workers=_count(workers, "--workers"),
-        zero=int(_one_of(zero, ("0", "1", "2", "3"), "--zero")),
-        device=_one_of(device, DEVICES, "--device"),
+        optimizer=_one_of(asked.optimizer, OPTIMIZERS, "--optimizer"),
+        checkpoint=_one_of(asked.checkpoint, CHECKPOINTS, "--checkpoint"),
+        workers=_count(asked.workers, "--workers"),
+        zero=int(_one_of(asked.zero, ("0", "1", "2", "3"), "--zero")),
+        device=_one_of(asked.device, DEVICES, "--device"),
     )
     if step.zero and step.workers < 2:
-        raise InputError(f"--zero {zero} shards over --workers; give 2 or more")
-    if master and dtypes != ["bf16"]:
+        raise InputError(f"--zero {step.zero} shards over --workers; give 2 or more")
+    if asked.master_weights and dtypes != ["bf16"]:
         raise InputError("--master-weights copies bf16 weights; give --dtype bf16")
     steps = [
-        replace(step, train=m == "train", dtype=d, master=master) for d in dtypes for m in modes
+        replace(step, train=m == "train", dtype=d, master=asked.master_weights)
+        for d in dtypes
+        for m in modes
     ]
     code = is_code(network) or network.endswith((".pt2", ".onnx"))
     if code and is_confined():
@@ -143,7 +149,7 @@ def request(
         )
         if given or scaling.settings or scaling.no_head:
             raise InputError(f"{one_line(network)}: a target is taken as it is, and not scaled")
-        if network.endswith(".onnx") and "train" in modes and mode is not None:
+        if network.endswith(".onnx") and "train" in modes and asked.mode is not None:
             raise InputError("an .onnx file holds an inference; give --mode infer")
         if network.endswith(".onnx"):
             steps = [s for s in steps if not s.train]

@@ -7,6 +7,7 @@ parameter after the other, on CUDA all at once ("foreach").
 from __future__ import annotations
 
 from effcalc.memory.step import Step
+from effcalc.memory.tape import Tape
 from effcalc.network import Network, Param
 from effcalc.units import dtype_bytes
 
@@ -15,6 +16,9 @@ OPTIMIZERS: dict[str, int] = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}
 
 COUNTER = 4
 """Bytes of the step counter that Adam keeps for each parameter, a float32."""
+
+NUMBER = 8
+"""Bytes of the Python number that Adam divides by, while torch has it as a tensor."""
 
 
 def trainable(network: Network) -> list[tuple[Param, int]]:
@@ -48,3 +52,29 @@ def scratch(param: Param, step: Step) -> int:
         return 0
     tensors = 1 if step.device == "cuda" else 2
     return tensors * param.numel * element_bytes(param, step)
+
+
+def update(tape: Tape, network: Network, step: Step) -> None:
+    """Update the weights: layer by layer on CPU, all at once on CUDA."""
+    trained = trainable(network)
+    if step.master:  # float32 copies of the gradients
+        total = sum(p.numel * element_bytes(p, step) * count for p, count in trained)
+        tape.new(step.share(total, 1))
+    if step.device == "cuda":
+        total = sum(scratch(p, step) * count for p, count in trained)
+        memory = tape.new(step.share(total, 1))
+        tape.moment("", step.optimizer, "optimizer")
+        tape.drop(memory)
+        return
+    before = 0  # the parameter before: torch's loop still has a name for its denominator
+    for layer in network.layers:
+        sizes = []
+        for p in layer.params:
+            if p.trainable:
+                number = NUMBER * (scratch(p, step) > 0 and not step.watched)
+                sizes.append(before + scratch(p, step) + number)
+                before = scratch(p, step) // 2
+        if sizes:
+            memory = tape.new(step.share(max(sizes), 1))
+            tape.moment(layer.name, step.optimizer, "optimizer")
+            tape.drop(memory)

@@ -16,7 +16,7 @@ from operator import attrgetter
 
 from effcalc.memory.autograd import nodes
 from effcalc.memory.liveness import births, tensor_bytes
-from effcalc.memory.optimizer import element_bytes, scratch, state_bytes, trainable
+from effcalc.memory.optimizer import state_bytes, update
 from effcalc.memory.prepare import prepared
 from effcalc.memory.step import Step
 from effcalc.memory.tape import Memory, Moment, Tape
@@ -38,6 +38,10 @@ def run(network: Network, step: Step) -> tuple[list[Moment], list[tuple[Layer, i
     ]
 
 
+RANDOM_STATE = 5056
+"""Bytes of the state of torch's generator of random numbers on CPU (a Mersenne Twister)."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Region:
     """Layers that the backward pass computes again as a whole (`again`), or all layers.
@@ -47,6 +51,7 @@ class _Region:
 
     segments: tuple[tuple[int, tuple[int, ...]], ...]  # repeats, layers of one block
     again: bool = False
+    keepers: tuple[int, ...] = ()  # those of which anything is kept
     entry: dict[int, Memory] = field(default_factory=dict)
 
     @property
@@ -102,7 +107,7 @@ class _Run:
         for region in reversed(regions):
             self._backward(region)
         self.tape.drop(seed)
-        self._optimizer()
+        update(self.tape, self.network, self.step)
 
     def _standing(self) -> None:
         """Allocate what is there before and stays: weights, state, images and labels."""
@@ -110,17 +115,13 @@ class _Run:
         sizes = {False: 0, True: 0}
         for p, count in {p.key: (p, la.count) for la in self.layers for p in la.params}.values():
             sizes[p.buffer] += p.numel * dtype_bytes(p.dtype) * count
-        tape.new(self._shard(sizes[False], 3), "params")
+        tape.new(self.step.share(sizes[False], 3), "params")
         tape.new(sizes[True], "buffers")
         if step.train:
-            tape.new(self._shard(state_bytes(self.network, step), 1), "optimizer")
+            tape.new(self.step.share(state_bytes(self.network, step), 1), "optimizer")
         for t in self.network.inputs:
             self.values[t.storage] = tape.new(tensor_bytes(t), "inputs")
         tape.moment("", "", "start")
-
-    def _shard(self, size: int, stage: int) -> int:
-        """What each worker holds of `size` bytes that ZeRO shares from `stage` on."""
-        return -(-size // self.step.workers) if self.step.zero >= stage else size
 
     def _regions(self) -> list[_Region]:
         again = self.step.train and self.step.checkpoint != "none"
@@ -129,7 +130,12 @@ class _Run:
         for name, run in groupby(range(len(self.layers)), lambda i: per(self.layers[i])):
             blocks = groupby(run, lambda i: (_unit(self.layers[i]), self.layers[i].count))
             segments = tuple((key[1], tuple(places)) for key, places in blocks)
-            found.append(_Region(segments, bool(name)))
+            # A part of one layer is that layer's module, which is never computed again.
+            leaf = not name or self.layers[segments[0][1][0]].name == name
+            keepers = tuple(
+                i for _, places in segments for i in places if again and self.nodes[i].keeps
+            )
+            found.append(_Region(segments, not leaf, keepers))
         return found
 
     # --- forward ----------------------------------------------------------------------------
@@ -137,7 +143,7 @@ class _Run:
     def _enter(self, region: _Region) -> None:
         """Run a region's layers for the first time."""
         keep = self.step.train and not region.again
-        read = self._read(region) if region.again else []
+        read = self._read(region) if region.again and region.keepers else []
         for count, places in region.segments:
             with self.tape.repeated(count):
                 for storage in read:
@@ -145,6 +151,12 @@ class _Run:
                     if memory.category == "temporary":
                         self.charged[places[0]] += memory.size
                     region.entry[storage] = self.tape.keep(memory)
+                if read and self.step.device == "cpu" and not self.step.watched:
+                    # torch.utils.checkpoint also keeps the random state, to draw dropout again.
+                    self.charged[places[0]] += RANDOM_STATE
+                    region.entry[-1] = self.tape.new(RANDOM_STATE, "saved")
+                    self.tape.keep(region.entry[-1])
+                    self.tape.drop(region.entry[-1])
                 read = []
                 with self._gathered(places):
                     for i in places:
@@ -164,21 +176,37 @@ class _Run:
 
         The last layer of which anything is kept does not run if its operands are all of it.
         """
-        stop = max(i for i in region.places if self.nodes[i].keeps)
+        stop = region.keepers[-1]
         outer, self.values = self.values, {s: self.tape.hold(m) for s, m in region.entry.items()}
         for count, places in region.segments:
             with self.tape.repeated(count if region.repeats == 1 else 1):
                 for i in places:  # in `_backward`, which has gathered the weights
-                    if i < stop or (i == stop and self.nodes[i].saved.outputs):
+                    if i < stop or (i == stop and self._runs_again(i)):
                         self._call(i, True, "recompute")
                     elif i == stop:
-                        self._keep(i, self._copied(i, "recompute"), [], "recompute")
+                        made = self._made(i)
+                        self._keep(i, self._copied(i, "recompute"), made, "recompute")
+                        for memory in made:
+                            self.tape.drop(memory)
         for storage in list(self.values):
             if storage in region.entry or region.repeats > 1:
                 self.tape.drop(self.values.pop(storage))
             else:
                 self._drop_value(storage)
         self.values = outer
+
+    def _runs_again(self, i: int) -> bool:
+        """Whether the last layer of which anything is kept runs: statistics come with its result.
+
+        Noise is drawn before a product, which then does not run.
+        """
+        saved = self.nodes[i].saved
+        return bool(saved.outputs or (saved.made and not saved.renews))
+
+    def _made(self, i: int) -> list[Memory]:
+        """Allocate what a layer makes for its backward alone."""
+        shapes = self.nodes[i].saved.made
+        return [self.tape.new(tensor_bytes(Tensor(-1, shape, dtype))) for shape, dtype in shapes]
 
     def _drop_value(self, storage: int) -> None:
         """Drop what a layer made, in each of its repeats."""
@@ -188,17 +216,16 @@ class _Run:
     def _call(self, i: int, keep: bool, phase: str) -> None:
         """Run one layer."""
         layer = self.layers[i]
-        copy = self._copied(i, phase) if keep else None
+        copy = self._copied(i, phase) if self.step.train else None
         for storage, size in self.births[i]:
             self.values[storage] = self.tape.new(size)
-        made = []
-        if self.step.train:
-            for shape, dtype in self.nodes[i].saved.made:
-                made.append(self.tape.new(tensor_bytes(Tensor(-1, shape, dtype))))
+        made = self._made(i) if self.step.train else []
         if keep:
             self._keep(i, copy, made, phase)
         if layer.memory != "view":
             self.tape.moment(layer.name, layer.op, phase)
+        if copy is not None and not keep:
+            made.append(copy)
         for memory in made:
             self.tape.drop(memory)
         for storage in self.deaths.get(i, ()):
@@ -256,7 +283,7 @@ class _Run:
             return
         whole = [m for key, m in self.param_grads.items() if key not in before and m.size]
         if whole:
-            self.tape.new(self._shard(sum(m.size for m in whole), 2), "gradients")
+            self.tape.new(self.step.share(sum(m.size for m in whole), 2), "gradients")
             self.tape.moment(self.layers[places[0]].name, "reduce_scatter", "backward")
         for memory in whole:
             self.tape.drop(memory)
@@ -277,28 +304,30 @@ class _Run:
                         if waiting and self.nodes[i].keeps and self._asked(i):
                             waiting = False
                             self._again(region)
-                        self._node(i, region.again)
-            for memory in region.entry.values():
-                self.tape.release(memory)
+                        self._node(i, region)
 
     def _asked(self, i: int) -> bool:
         return any(t.id in self.grads for t in self.layers[i].outputs)
 
-    def _node(self, i: int, again: bool) -> None:
+    def _node(self, i: int, region: _Region) -> None:
         """Run the backward of one layer.
 
-        What is computed `again` belongs to the operators of the node, and is gone when the engine
-        sums a gradient to its operand's shape; what was kept goes after that.
+        What was computed again belongs to the operators of the node, and is gone when the engine
+        sums a gradient to its operand's shape; what was kept goes after that. What a region keeps
+        of its operands goes with the last node that kept anything of it.
         """
         tape, layer, node = self.tape, self.layers[i], self.nodes[i]
         given = [self.grads.pop(t.id) for t in layer.outputs if t.id in self.grads]
         made: list[tuple[Tensor, Memory]] = []
         if given and node.needed:
-            made = self._gradients(layer, i, given, again)
+            made = self._gradients(layer, i, given, region.again)
         for memory in given:
             tape.drop(memory)
         for memory in self.kept.pop(i, ()):
             tape.release(memory)
+        if region.again and region.keepers and i == region.keepers[0]:
+            for memory in region.entry.values():
+                tape.release(memory)
         for t, memory in made:
             self._deliver(layer, t, memory)
 
@@ -373,29 +402,3 @@ class _Run:
         else:
             self.grads[t.id] = memory
             tape.drop(before)
-
-    # --- optimizer --------------------------------------------------------------------------
-
-    def _optimizer(self) -> None:
-        """Update the weights, layer by layer on CPU and all at once on CUDA."""
-        tape, step = self.tape, self.step
-        if step.master:
-            total = sum(p.numel * element_bytes(p, step) * n for p, n in trainable(self.network))
-            tape.new(self._shard(total, 1))
-        if step.device == "cuda":
-            total = sum(scratch(p, step) * n for p, n in trainable(self.network))
-            memory = tape.new(self._shard(total, 1))
-            tape.moment("", step.optimizer, "optimizer")
-            tape.drop(memory)
-            return
-        before = 0  # the parameter before: torch's loop still has a name for its denominator
-        for layer in self.layers:
-            sizes = []
-            for p in layer.params:
-                if p.trainable:
-                    sizes.append(before + scratch(p, step))
-                    before = scratch(p, step) // 2
-            if sizes:
-                memory = tape.new(self._shard(max(sizes), 1))
-                tape.moment(layer.name, step.optimizer, "optimizer")
-                tape.drop(memory)

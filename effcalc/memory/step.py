@@ -31,3 +31,7 @@ class Step:
     zero: int = 0
     device: str = "cpu"
     watched: bool = False
+
+    def share(self, size: int, stage: int) -> int:
+        """What each worker holds of `size` bytes that ZeRO shards from `stage` on, rounded up."""
+        return -(-size // self.workers) if self.zero >= stage else size

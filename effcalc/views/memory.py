@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from effcalc.errors import InputError, one_line, suggest
@@ -225,6 +225,104 @@ def timeline(prediction: Prediction, title: str) -> Table:
         for i, m in enumerate(prediction.moments)
     ]
     return Table("memory-timeline", title, columns, rows, layout="rows", conventions=UNITS)
+
+
+class Check(NamedTuple):
+    """A run, and what was measured of it (fields of `effcalc.torch.measure.Measured`)."""
+
+    run: Run
+    measured: Mapping[str, int | None]
+
+    @property
+    def difference(self) -> float:
+        """How far the predicted peak is from the measured one, in percent of that."""
+        measured = self.measured["peak"] or 0
+        return (self.run.prediction.peak.total - measured) * 100 / measured if measured else 0.0
+
+
+_COMPARED = (
+    ("params", "parameters"),
+    ("buffers", "buffers"),
+    ("optimizer", "optimizer state"),
+    ("inputs", "images, labels"),
+    ("before_backward", "alive before backward"),
+    ("gradients", "all gradients"),
+    ("gradients_at_peak", "gradients at peak"),
+    ("peak", "peak at operators' ends"),
+    ("scratch", "scratch inside operators"),
+    ("allocated", "allocated, in blocks"),
+    ("reserved", "reserved"),
+    ("resident", "resident, whole process"),
+)
+"""What a check compares, and after that what it measures alone."""
+
+
+def verify_table(
+    checks: Sequence[Check], title: str, environment: Mapping[str, Value], tolerance: float
+) -> Table:
+    """Set what was predicted beside what was measured, quantity by quantity."""
+    several = len(checks) > 1
+    columns = (
+        Column("network", "scaling", "text", "", any(c.run.label for c in checks)),
+        Column("mode", "mode", "text", "infer or train", several),
+        Column(
+            "batch", "batch", "int", "images", len({c.run.prediction.batch for c in checks}) > 1
+        ),
+        Column(
+            "dtype", "dtype", "text", "", len({c.run.prediction.step.dtype for c in checks}) > 1
+        ),
+        Column("what", "bytes of", "text", "quantity"),
+        Column("predicted", "predicted", "bytes", "without running"),
+        Column("measured", "measured", "bytes", "of the second step"),
+        Column("difference", "difference", "bytes", "predicted - measured"),
+        Column("relative", "%", "change", "of the measured"),
+    )
+    rows = [row for check in checks for row in _check_rows(check)]
+    notes = (
+        "; ".join(dict.fromkeys(described(c.run.prediction.step) for c in checks)),
+        f"tolerance of the peak: {tolerance:g}%",
+    )
+    return Table(
+        "memory-verify", title, columns, rows, notes, conventions=UNITS, environment=environment,
+        layout="rows",
+    )  # fmt: skip
+
+
+def _check_rows(check: Check) -> Iterator[Row]:
+    p, measured = check.run.prediction, dict(check.measured)
+    within = measured.pop("within", None)
+    if within is not None:
+        measured["scratch"] = within - (measured["peak"] or 0)
+    start = p.moments[0].alive
+    backward = next((m.total for m in p.moments if m.phase == "backward"), 0)
+    predicted: dict[str, int] = {
+        **dict(zip(CATEGORIES, start, strict=True)),
+        "before_backward": backward - SEED[p.step.dtype],
+        "gradients": p.gradient_bytes,
+        "gradients_at_peak": p.at_peak("gradients"),
+        "peak": p.peak.total,
+    }
+    training = ("optimizer", "before_backward", "gradients", "gradients_at_peak")
+    for key, what in _COMPARED:
+        value = measured.get(key)
+        if value is None or (key in training and not p.step.train):
+            continue
+        guess = predicted.get(key)
+        yield {
+            "network": check.run.label or p.network.name,
+            "mode": "train" if p.step.train else "infer",
+            "batch": p.batch,
+            "dtype": p.step.dtype,
+            "what": what,
+            "predicted": guess,
+            "measured": value,
+            "difference": None if guess is None else guess - value,
+            "relative": None if guess is None or not value else (guess - value) * 100 / value,
+        }
+
+
+SEED = {"fp32": 4, "amp": 4, "bf16": 2}
+"""Bytes of the gradient that the backward pass begins with: the loss has one element."""
 
 
 def fit_table(fits: Sequence[Fitted], limit: int, step: Step, name: str) -> Table:

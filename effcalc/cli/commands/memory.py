@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import OutputOptions, ScalingOptions
+from effcalc.cli.options import DEFAULT_NETWORK, Args, Inputs, OutputOptions, ScalingOptions
+from effcalc.cli.steps import StepOptions
 
 if TYPE_CHECKING:
     from effcalc.cli.memory import Request
@@ -19,41 +20,6 @@ Network = Annotated[
         help="A built-in network, an architecture file.toml, or a target of effcalc count.",
     ),
 ]
-Batches = Annotated[
-    str, typer.Option("--batch", metavar="NUMBERS", help="Images in a batch: 32, or 16,32,64.")
-]
-Mode = Annotated[
-    str | None,
-    typer.Option("--mode", metavar="MODE", help="infer, train or, as without it, both."),
-]
-Dtypes = Annotated[
-    str, typer.Option("--dtype", metavar="TYPES", help="fp32, bf16 or amp (bf16); a list too.")
-]
-Optimizer = Annotated[
-    str, typer.Option("--optimizer", metavar="NAME", help="sgd, momentum, adam or adamw.")
-]
-Master = Annotated[
-    bool,
-    typer.Option(
-        "--master-weights", help="With bf16: float32 copies for the optimizer.", show_default=False
-    ),
-]
-Checkpoint = Annotated[
-    str,
-    typer.Option(
-        "--checkpoint", metavar="PART", help="Compute each stage or block again for backward."
-    ),
-]
-Workers = Annotated[
-    str, typer.Option("--workers", metavar="N", help="Data-parallel workers that ZeRO shards over.")
-]
-Zero = Annotated[
-    str, typer.Option("--zero", metavar="STAGE", help="ZeRO stage that shards: 1, 2 or 3.")
-]
-Device = Annotated[
-    str,
-    typer.Option("--device", metavar="DEVICE", help="Whose torch kernels run: cpu or cuda."),
-]
 Per = Annotated[
     str | None,
     typer.Option(
@@ -64,31 +30,29 @@ FitOption = Annotated[
     str | None,
     typer.Option("--fit", metavar="BYTES", help="Find what fits: 24GiB, 80GB."),
 ]
-Args = Annotated[
-    list[str],
-    typer.Option("--arg", metavar="NAME=VALUE", help="An argument of a target's factory."),
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify", help="Run the step here, and compare with what it takes.", show_default=False
+    ),
 ]
-Inputs = Annotated[
-    list[str],
-    typer.Option("--input", metavar="INPUT", help="What goes into a target: 8x3x224x224."),
+Tolerance = Annotated[
+    str,
+    typer.Option(
+        "--tolerance", metavar="PERCENT", help="Difference of peaks above which --verify ends in 1."
+    ),
 ]
 
 
 def memory(
     scaling: ScalingOptions,
+    step: StepOptions,
     output: OutputOptions,
-    network: Network = "efficientnet-b0",
-    batch: Batches = "1",
-    mode: Mode = None,
-    dtype: Dtypes = "fp32",
-    optimizer: Optimizer = "momentum",
-    master_weights: Master = False,
-    checkpoint: Checkpoint = "none",
-    workers: Workers = "1",
-    zero: Zero = "0",
-    device: Device = "cpu",
+    network: Network = DEFAULT_NETWORK,
     per: Per = None,
     fit: FitOption = None,
+    verify: Verify = False,
+    tolerance: Tolerance = "3",
     arg: Args = [],  # noqa: B006 - typer's, never changed
     input: Inputs = [],  # noqa: B006
 ) -> None:
@@ -96,7 +60,8 @@ def memory(
 
     Parameters, optimizer state, gradients, what torch's autograd keeps for the backward pass and
     what lives for a moment: how much of each is alive at the peak, and the layer and the moment
-    of it. --per says what each part keeps, --fit how far batch and φ can grow.
+    of it. --per says what each part keeps, --fit how far batch and φ can grow. --verify runs the
+    step and measures it.
 
     Examples:
     effcalc memory --phi 3 --batch 32
@@ -106,15 +71,19 @@ def memory(
     effcalc memory --batch 64 --checkpoint block --zero 3 --workers 8
     effcalc memory efficientnet-b0 --fit 24GiB --dtype amp
     effcalc memory torchvision:resnet50 --batch 32
+    effcalc memory squeezenet-1.1 --batch 8 --verify
     """
     from effcalc.cli.memory import request
     from effcalc.cli.output import write_table
+    from effcalc.errors import InputError
 
-    asked = request(
-        network, scaling, batch, mode, dtype, optimizer, master_weights, checkpoint, workers, zero,
-        device, arg, input,
-    )  # fmt: skip
-    write_table(_fitted(asked, fit) if fit is not None else _predicted(asked, per), output)
+    asked = request(network, scaling, step, arg, input)
+    if fit is not None and (verify or per is not None):
+        raise InputError("--fit finds what fits; give it without --verify and --per")
+    if verify:
+        _verify(asked, per, tolerance, output)
+    else:
+        write_table(_fitted(asked, fit) if fit is not None else _predicted(asked, per), output)
 
 
 def _predicted(asked: Request, per: str | None) -> Table:
@@ -133,6 +102,33 @@ def _predicted(asked: Request, per: str | None) -> Table:
     p = runs[0].prediction
     title = f"{asked.title}, batch {p.batch}: {described(p.step)}"
     return memory_table(runs, title) if per is None else per_table(runs[0], per, title)
+
+
+def _verify(asked: Request, per: str | None, text: str, output: OutputOptions) -> None:
+    """Run every step that is asked for, compare, and end in 1 where one is too far off."""
+    from effcalc.cli.output import write_table
+    from effcalc.errors import CheckFailed, InputError, need
+    from effcalc.units import parse_number
+    from effcalc.views.memory import verify_table
+
+    tolerance = parse_number(text.removesuffix("%"), "--tolerance")
+    if tolerance < 0:
+        raise InputError(f"--tolerance: {tolerance:g} is below zero")
+    if per is not None:
+        raise InputError("--verify measures the whole step; give no --per")
+    need("torch", "--verify", "torch")
+    from effcalc.cli.verify import checks, measured_on
+
+    found = checks(asked)
+    title = f"{asked.title}: memory, predicted and measured"
+    write_table(verify_table(found, title, measured_on(asked), tolerance), output)
+    off = [check for check in found if abs(check.difference) > tolerance]
+    if off:
+        worst = max(off, key=lambda check: abs(check.difference))
+        raise CheckFailed(
+            f"--verify: the predicted peak is {worst.difference:+.2f}% off, and --tolerance "
+            f"allows {tolerance:g}%"
+        )
 
 
 def _fitted(asked: Request, text: str) -> Table:

@@ -1,0 +1,68 @@
+"""Run the steps that `effcalc memory --verify` is asked for, and measure each."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from effcalc.cli.output import progress
+from effcalc.errors import InputError, RunError
+from effcalc.limits import available_memory, memory_limited
+from effcalc.memory import predict
+from effcalc.torch.measure import built, measure
+from effcalc.torch.profile.environment import choose_device, environment
+from effcalc.torch.profile.precision import place
+from effcalc.torch.targets import load
+from effcalc.units import Value, format_bytes
+from effcalc.views.memory import Check, Run
+
+if TYPE_CHECKING:
+    from effcalc.cli.memory import Request
+    from effcalc.memory import Step
+    from effcalc.network import Network
+    from effcalc.scaling import Scaled
+
+
+def measured_on(asked: Request) -> dict[str, Value]:
+    """Describe where the steps ran."""
+    return environment(choose_device(asked.steps[0].device))
+
+
+def checks(asked: Request) -> list[Check]:
+    """Predict and measure every run, one after the other."""
+    if any(step.zero for step in asked.steps):
+        raise InputError("--verify runs one worker; give no --zero")
+    device = choose_device(asked.steps[0].device)
+    points = asked.points()
+    return [_check(asked, *point, device) for point in progress(points, "steps", len(points))]
+
+
+def _check(asked: Request, at: Scaled | None, batch: int, step: Step, device: Any) -> Check:
+    network = asked.network(at, batch, step.train)
+    prediction = predict(network, step)
+    free = available_memory() if device.type == "cpu" else None
+    if free is not None and prediction.peak.total > free:
+        raise RunError(
+            f"--verify: the step needs {format_bytes(prediction.peak.total)}, and "
+            f"{format_bytes(free)} are free; give a smaller --batch"
+        )
+    with (
+        redirect_stdout(sys.stderr),
+        memory_limited() if device.type == "cpu" else nullcontext(),
+    ):
+        module, args, kwargs = _module(asked, network if at is not None else None, batch, step)
+        module, (args, kwargs) = place(
+            module, (args, kwargs), "bf16" if step.dtype == "bf16" else "fp32", device, False
+        )
+        found = measure(module, tuple(args), kwargs, step, asked.title)
+    return Check(Run(asked.label(at), prediction), asdict(found))
+
+
+def _module(asked: Request, network: Network | None, batch: int, step: Step) -> Any:
+    """The module to run and its inputs, on the CPU in float32."""
+    if network is None:
+        loaded = load(asked.target, asked.arg, asked.input, batch=batch, real=True)
+        return loaded.module, loaded.args, loaded.kwargs
+    return built(network, step)
