@@ -17,7 +17,7 @@ from effcalc.formats import FORMATS
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # These run a model, other processes or the network's training, or write files.
-NOT_RUN = re.compile(r"(?<!\S)(count|profile|completion|embed|--output|-o|my-\S*)")
+NOT_RUN = re.compile(r"(?<!\S)(count|profile|device|completion|embed|--output|--verify|-o|my-\S*)")
 
 
 def links() -> Iterator[str]:

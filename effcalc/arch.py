@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -121,12 +121,42 @@ class Size:
     batch: int = 1
 
 
-def network(arch: Arch, size: Size, head: bool = True) -> Network:
+Rounding = Callable[..., Any]
+"""Rounds a scaled channel count: `rounded(channels, groups=1)`."""
+
+
+def rounding(stage: Stage, width: float, keep: float) -> Rounding:
+    """Return the stage's rounding of a channel count, to a multiple that groups divide."""
+    ratio = maximum(stage.min_width, width) if stage.channel_scales else 1
+
+    def rounded(channels: int, groups: int = 1) -> int:
+        step = math.lcm(stage.divisor, groups)
+        scaled = round_channels(channels * ratio, step, keep)
+        # At exactly 1 the table's own width stands, multiple of the divisor or not.
+        return channels + (scaled - channels) * (ratio != 1)  # type: ignore[no-any-return]
+
+    return rounded
+
+
+def repeats_at(stage: Stage, depth: Any) -> Any:
+    """Blocks of a stage at depth d, at least one."""
+    if not stage.repeats or not stage.repeat_scales:
+        return max(1, stage.repeats)
+    return maximum(1, round_repeats(stage.repeats, depth))
+
+
+def network(
+    arch: Arch,
+    size: Size,
+    head: bool = True,
+    rounding: Callable[[Stage, float, float], Rounding] = rounding,
+) -> Network:
     """Lay down an architecture's layers at a size; without `head`, features alone.
 
-    Identical consecutive blocks become layers with a `count`, so depth costs nothing. Raises
-    `InputError`, which names file and stage, where the image is too small, groups do not divide
-    the channels, or a block cannot follow the one before it.
+    Identical consecutive blocks become layers with a `count`, so depth costs nothing: the block
+    of those after a stage's first one ends in ".1". Raises `InputError`, which names file and
+    stage, where the image is too small, groups do not divide the channels, or a block cannot
+    follow the one before it. `rounding` may watch which channel counts are asked for.
     """
     height, width = size.image_size
     net = Builder((size.batch, arch.in_channels, height, width))
@@ -134,7 +164,7 @@ def network(arch: Arch, size: Size, head: bool = True) -> Network:
     for stage in arch.stages:
         if stage.head and not head:
             continue
-        net.width = _rounding(stage, size.width, arch.keep)
+        net.width = rounding(stage, size.width, arch.keep)
         try:
             x = _lay_stage(net, x, stage, size.depth)
         except InputError as error:
@@ -161,9 +191,7 @@ def _lay_stage(net: Builder, x: Tensor, stage: Stage, depth: Any) -> Tensor:
     if not stage.repeats:
         net.enter(stage.name, stage.name, 1)
         return function(net, x, **stage.keys)
-    repeats = stage.repeats
-    if stage.repeat_scales:
-        repeats = maximum(1, round_repeats(repeats, depth))
+    repeats = repeats_at(stage, depth)
     net.enter(stage.name, f"{stage.name}.0", 1)
     x = function(net, x, **stage.keys)
     if uniform(repeats > 1):
@@ -171,19 +199,6 @@ def _lay_stage(net: Builder, x: Tensor, stage: Stage, depth: Any) -> Tensor:
         rest = {**stage.keys, "stride": 1} if "stride" in stage.keys else stage.keys
         x = function(net, x, **rest)
     return x
-
-
-def _rounding(stage: Stage, width: float, keep: float) -> Any:
-    """Return the stage's rounding of a channel count, to a multiple that groups divide."""
-    ratio = maximum(stage.min_width, width) if stage.channel_scales else 1
-
-    def rounded(channels: int, groups: int = 1) -> int:
-        step = math.lcm(stage.divisor, groups)
-        scaled = round_channels(channels * ratio, step, keep)
-        # At exactly 1 the table's own width stands, multiple of the divisor or not.
-        return channels + (scaled - channels) * (ratio != 1)  # type: ignore[no-any-return]
-
-    return rounded
 
 
 def merge_equal(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:

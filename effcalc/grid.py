@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from effcalc.errors import one_line
 from effcalc.table import take
-from effcalc.units import DEFAULT_DIGITS, format_exact, format_value
+from effcalc.units import DEFAULT_DIGITS, Value, format_exact, format_value
 
 if TYPE_CHECKING:
     from effcalc.table import Row, Table
@@ -37,6 +37,7 @@ class Grid(NamedTuple):
     lines: list[list[str]]
     total: list[str] | None = None
     record: bool = False  # figures down the page, where heads say nothing
+    values: tuple[tuple[Value, ...], ...] = ()  # what the lines say, exactly; none of a record
 
     def padded(self, cells: list[str], widths: list[int]) -> list[str]:
         """Bring one line of cells to the columns' widths, each on its side."""
@@ -66,6 +67,7 @@ def make_grid(table: Table, look: Look, name: str, *, single_as_record: bool = F
         right=[column.unit != "text" for column in columns],
         lines=[cells(row) for row in rows],
         total=None if total is None else cells(blank | dict(total)),
+        values=tuple(tuple(row.get(c.key) for c in columns) for row in rows),
     )
 
 

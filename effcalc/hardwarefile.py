@@ -62,6 +62,7 @@ class Device:
     on_chip_bytes: int | None = None
     on_chip_weight_bytes: int = 0
     notes: tuple[str, ...] = ()
+    reported_as: tuple[str, ...] = ()  # what its driver calls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def load_device(name: str, option: str = "--device") -> Device:
     key, top = _open(name, "device", option)
     if "link" in top.values:
         raise InputError(f"{option}: {one_line(name)!r} is a link, not a device")
-    top.only(("title", "source", "notes", *_DEVICE))
+    top.only(("title", "source", "notes", "reported_as", *_DEVICE))
     if not any(part in top.values for part in _DEVICE):
         raise InputError(f"{top.where}: a device has [compute], [memory] or [on_chip]")
     compute, memory, chip = map(top.table, _DEVICE)
@@ -120,6 +121,7 @@ def load_device(name: str, option: str = "--device") -> Device:
         on_chip_bytes=None if kept is None else round(kept * 1024),
         on_chip_weight_bytes=round((alone or 0) * 1024),
         notes=_notes(top),
+        reported_as=tuple(filter(None, top.get("reported_as", str, "").split("; "))),
     )
 
 

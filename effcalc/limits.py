@@ -1,11 +1,16 @@
-"""A bound on memory, so that a process that asks for too much is told so and not killed."""
+"""Bounds on memory and time, so that what asks for too much is told so and not killed."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from effcalc.errors import InputError
+from effcalc.units import format_seconds
 
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -52,3 +57,35 @@ def memory_limited(wanted: bool = True) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, old)
+
+
+class _OutOfTime(BaseException):
+    """Passes through whatever catches exceptions; raised again until it got out."""
+
+
+@contextmanager
+def time_limited(seconds: float, what: str) -> Iterator[None]:
+    """Raise `InputError`, which `what` starts, where the block takes longer.
+
+    A timer signal interrupts the main thread between two steps of Python; in another thread, and
+    where there is no such timer, the time has no limit.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _OutOfTime
+
+    old = signal.signal(signal.SIGALRM, stop)
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except _OutOfTime:
+        raise InputError(f"{what} took longer than {format_seconds(seconds, 3)}") from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -114,6 +114,27 @@ def unroll(network: Network) -> Network:
     Each copy has tensors of its own and reads what the copy before it made, so the result is the
     graph that really runs.
     """
+    return _write_out(network, lambda count: [(i, 1) for i in range(count)])
+
+
+def spread(network: Network) -> Network:
+    """Write out the first and the last of repeated blocks; those between remain one with a count.
+
+    So what depends on a block's neighbours is seen once in each way that it occurs, whatever the
+    depth.
+    """
+    return _write_out(
+        network,
+        lambda count: (
+            [(i, 1) for i in range(count)]
+            if count <= 3
+            else [(0, 1), (1, count - 2), (count - 1, 1)]
+        ),
+    )
+
+
+def _write_out(network: Network, copies: Callable[[int], list[tuple[int, int]]]) -> Network:
+    """Write out repeated blocks as copies, each (number of the first repeat, count)."""
     layers: list[Layer] = []
     numbers = [max(t.id, t.storage) for la in network.layers for t in la.outputs]
     fresh = itertools.count(max(numbers, default=0) + 1)
@@ -125,9 +146,10 @@ def unroll(network: Network) -> Network:
         made = {t.id for la in body for t in la.outputs}
         entry = next(t for la in body for t in la.inputs if t.id not in made)
         x = entry
-        for i in range(block[1]):
+        for first, count in copies(block[1]):
             # The last copy keeps the ids that later layers refer to.
-            copy = _copy_block(body, entry, x, i, fresh if i < block[1] - 1 else None)
+            is_last = first + count == block[1]
+            copy = _copy_block(body, entry, x, first, count, None if is_last else fresh)
             layers += copy
             x = copy[-1].outputs[0]
     return replace(network, layers=tuple(layers))
@@ -138,9 +160,10 @@ def _copy_block(
     entry: Tensor,
     x: Tensor,
     offset: int,
+    count: int,
     fresh: Iterator[int] | None,
 ) -> list[Layer]:
-    """Copy a block's layers for its repeat number `offset`, reading `x` in place of `entry`."""
+    """Copy a block's layers for `count` repeats from number `offset`; `x` replaces `entry`."""
     old = body[0].block
     head, _, number = old.rpartition(".")
     new = f"{head}.{int(number) + offset}"
@@ -166,7 +189,7 @@ def _copy_block(
                 outputs=tuple(values[t.id] for t in la.outputs),
                 params=tuple(p._replace(key=renamed(p.key)) for p in la.params),
                 block=new,
-                count=1,
+                count=count,
             )
         )
     return copies

@@ -8,6 +8,7 @@ imported here unless the caller already passed an array.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 # Annotations elsewhere say `int`; a sweep passes int64 arrays through the same lines.
@@ -39,6 +40,8 @@ def floor(x: Any) -> Any:
         return math.floor(x)
     import numpy as np
 
+    if x.dtype == object:  # Python's own numbers, where int64 would not do
+        return np.array([math.floor(value) for value in x.tolist()], object)
     return np.floor(x).astype(np.int64)
 
 
@@ -54,6 +57,27 @@ def maximum(a: Any, b: Any) -> Any:
     import numpy as np
 
     return np.maximum(a, b)
+
+
+def exact(op: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
+    """Apply an operator to whole numbers so that it cannot wrap: + - * of int64 arrays.
+
+    Where the result could pass int64, Python's own ints take the place of int64.
+    """
+    if not any(getattr(x, "dtype", None) == "int64" for x in (a, b)):
+        return op(a, b)
+    if any(isinstance(x, float) or getattr(x, "dtype", None) == "float64" for x in (a, b)):
+        return op(a, b)
+    largest = [_magnitude(a), _magnitude(b)]
+    if max(sum(largest), math.prod(largest)) < 1 << 63:
+        return op(a, b)
+    return op(*(x.astype(object) if hasattr(x, "dtype") else x for x in (a, b)))
+
+
+def _magnitude(x: Any) -> int:
+    if not hasattr(x, "dtype"):
+        return abs(int(x))
+    return max(abs(int(x.max())), abs(int(x.min()))) if len(x) else 0
 
 
 def round_channels(channels: Any, divisor: int, keep: float = 0.9) -> Any:

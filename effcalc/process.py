@@ -1,4 +1,4 @@
-"""A child process that cannot outlive, outgrow or disturb its parent.
+"""Child processes that cannot outlive, outgrow or disturb their parent.
 
 The child gets a request on its stdin and answers on a pipe of its own, so that whatever else it
 prints corrupts nothing. It is killed with its whole process group when it takes too long or too
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO, Any, NamedTuple
 
 from effcalc.errors import EffcalcError, one_line
@@ -40,7 +41,8 @@ class Ended(NamedTuple):
     `answer` is what it answered, and `cause` one line that says why there is none ("" where
     there is one). `said` is the last line that it printed. `seconds` is the wall-clock time of
     the process from start to end and `peak` its largest resident set in bytes, interpreter and
-    imports included.
+    imports included. `failed` orders the failures of several: the least is the first, whose
+    consequence the others may be.
     """
 
     answer: dict[str, Any] | None
@@ -48,6 +50,7 @@ class Ended(NamedTuple):
     said: str
     seconds: float
     peak: int
+    failed: float = math.inf
 
 
 # --- parent ------------------------------------------------------------------------------------
@@ -59,85 +62,94 @@ def run(module: str, request: dict[str, Any], limits: Limits) -> Ended:
     `module` must call `serve`. The child finds the same packages as this process and nothing
     more: the working directory is on its path only where it is on this process's.
     """
-    receive, send = os.pipe()
-    started = time.monotonic()
+    [ended] = run_all(module, [request], limits)
+    return ended
+
+
+def run_all(module: str, requests: Sequence[dict[str, Any]], limits: Limits) -> list[Ended]:
+    """Run a process for each request at the same time; see `run`.
+
+    Where one fails the others are ended, for they may wait for it. The limits hold for each.
+    """
+    children: list[_Child] = []
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-P", "-m", module, str(send)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a process group of its own, to be killed as one
-            pass_fds=(send,),
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        )
-    except BaseException:
-        os.close(receive)
-        raise
+        for request in requests:
+            children.append(_Child(module, limits))
+            children[-1].ask(request)
+        _until_end(children)
     finally:
-        os.close(send)
-    watch = _Watch(process, receive, limits, started)
-    try:
-        assert process.stdin is not None
-        # The pipe stays open: that it closes tells the child that its parent is gone.
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-        cause = watch.until_end()
-    finally:
-        _end(process)
-        os.close(receive)
-    return watch.ended(cause, process.returncode)
+        for child in children:
+            child.end()
+    return [child.ended() for child in children]
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the group of a child that is not yet reaped, and reap it."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
+def _until_end(children: Sequence[_Child]) -> None:
+    """Wait until all have ended, or one must be ended, or has failed."""
+    waiting = list(children)
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            for fd in child.pipes():
+                os.set_blocking(fd, False)
+                selector.register(fd, selectors.EVENT_READ, child)
+        while waiting:
+            over = [child for child in waiting if child.is_over()]
+            for key, _ in selector.select(0 if over else POLL_SECONDS):
+                if not key.data.read(key.fd):
+                    selector.unregister(key.fd)
+            for child in waiting:
+                child.look(child in over)
+            waiting = [child for child in waiting if child not in over]
+            if any(child.cause or (child in over and not child.answered()) for child in children):
+                return
+            if waiting and not selector.get_map():
+                time.sleep(POLL_SECONDS)
 
 
-class _Watch:
-    """Reads a child's pipes and looks at its size until it ends or must be ended."""
+class _Child:
+    """A child process: its pipes, its size, and what became of it."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], receive: int, limits: Limits, started: float
-    ) -> None:
-        self.process, self.receive, self.limits, self.started = process, receive, limits, started
+    def __init__(self, module: str, limits: Limits) -> None:
+        """Start `python -m MODULE`, in a process group of its own, to be killed as one."""
+        self.limits, self.started = limits, time.monotonic()
+        self.receive, send = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-u", "-P", "-m", module, str(send)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(send,),
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            )
+        except BaseException:
+            os.close(self.receive)
+            raise
+        finally:
+            os.close(send)
         self.answer, self.tail = b"", b""
+        self.cause = ""
+        self.killed = False
         self.peak = 0
         self.seconds = 0.0
 
-    def until_end(self) -> str:
-        """Wait, and return why the child must be killed, or "" where it ended by itself."""
-        assert self.process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            for fd in (self.receive, self.process.stdout.fileno()):
-                os.set_blocking(fd, False)
-                selector.register(fd, selectors.EVENT_READ)
-            while True:
-                # Not reaped here, so that its process group cannot become another's.
-                over = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-                for key, _ in selector.select(0 if over else POLL_SECONDS):
-                    if not self._read(key.fd):
-                        selector.unregister(key.fd)
-                self.seconds = time.monotonic() - self.started
-                if over:
-                    return ""
-                self.peak = max(self.peak, peak_rss(self.process.pid))
-                if self.seconds > self.limits.seconds:
-                    return f"stopped after {format_seconds(self.limits.seconds)} (--time-limit)"
-                if self.peak > self.limits.memory:
-                    limit = format_bytes(self.limits.memory)
-                    return f"stopped at {limit} of memory (--memory-limit)"
-                if not selector.get_map():
-                    time.sleep(POLL_SECONDS)
+    def ask(self, request: dict[str, Any]) -> None:
+        """Send the request. The pipe stays open: that it closes tells the child of our end."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
 
-    def _read(self, fd: int) -> bool:
+    def pipes(self) -> tuple[int, int]:
+        """The pipe of its answer, and that of what it prints."""
+        assert self.process.stdout is not None
+        return self.receive, self.process.stdout.fileno()
+
+    def is_over(self) -> bool:
+        """Whether it ended; it is not reaped, so that its process group cannot be another's."""
+        return bool(os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
+
+    def read(self, fd: int) -> bool:
         """Take what a pipe holds; False at its end."""
         try:
             data = os.read(fd, 1 << 16)
@@ -149,19 +161,61 @@ class _Watch:
             self.tail = (self.tail + data)[-_TAIL:]
         return bool(data)
 
-    def ended(self, cause: str, code: int) -> Ended:
+    def look(self, over: bool) -> None:
+        """Note time and size, and why it must be killed where that is so."""
+        self.seconds = time.monotonic() - self.started
+        if over:
+            return
+        self.peak = max(self.peak, peak_rss(self.process.pid))
+        if self.seconds > self.limits.seconds:
+            self.cause = f"stopped after {format_seconds(self.limits.seconds)} (--time-limit)"
+        elif self.peak > self.limits.memory:
+            limit = format_bytes(self.limits.memory)
+            self.cause = f"stopped at {limit} of memory (--memory-limit)"
+
+    def answered(self) -> dict[str, Any]:
+        """What it answered, or nothing where that is no answer."""
+        try:
+            answer: dict[str, Any] = json.loads(self.answer)
+        except ValueError:
+            return {}
+        return {} if "error" in answer else answer
+
+    def end(self) -> None:
+        """Kill its group if it is not yet reaped, and reap it."""
+        self.killed = not self.is_over()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for fd in self.pipes():  # what came since the last look
+            os.set_blocking(fd, False)
+            self.read(fd)
+        os.close(self.receive)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def ended(self) -> Ended:
         """Put together what was seen; an answer counts only where the child ended by itself."""
         answer: dict[str, Any] = {}
-        if not cause:
+        failed = self.started if self.cause else math.inf
+        if not self.cause and self.killed:
+            self.cause = "stopped with the others"
+        elif not self.cause:
             try:
                 answer = json.loads(self.answer)
             except ValueError:
-                cause = self._death(code)
+                self.cause, failed = self._death(), self.started
         peak = max(self.peak, answer.pop("peak", 0))
-        cause = answer.get("error", cause)
-        return Ended(None if cause else answer, one_line(cause), self._said(), self.seconds, peak)
+        at = answer.pop("at", math.inf)
+        if "error" in answer:
+            self.cause, failed = answer["error"], at
+        cause = one_line(self.cause)
+        return Ended(None if cause else answer, cause, self._said(), self.seconds, peak, failed)
 
-    def _death(self, code: int) -> str:
+    def _death(self) -> str:
+        code = self.process.returncode
         how = f"exit code {code}"
         if code < 0:
             with contextlib.suppress(ValueError):
@@ -218,7 +272,7 @@ def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     except BaseException as error:
         reply = {"error": f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")}
     with os.fdopen(send, "wb") as pipe:
-        pipe.write(json.dumps(reply | {"peak": peak_rss()}).encode())
+        pipe.write(json.dumps(reply | {"peak": peak_rss(), "at": time.monotonic()}).encode())
     sys.stdout.flush()
     os._exit(0)  # threads and exit handlers of a library could hang
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 from effcalc import comm
 from effcalc import figures as measure
@@ -106,23 +107,16 @@ class Scaled:
     @property
     def growth(self) -> float | None:
         """MACs relative to the unscaled network's, where that has any."""
-        base = _base_macs(self.arch, self.head)
+        base = base_macs(self.arch, self.head)
         return ratio(self.macs, base) if base else None
 
     @cached_property
     def nearest(self) -> tuple[str, float] | None:
         """The released variant nearest by the ratio of MACs, and this network's MACs over its."""
-        if not self.head or not self.macs:
-            return None
-        macs = {
-            v.name: m
-            for v, m in zip(self.arch.variants, _variant_macs(self.arch), strict=True)
-            if m
-        }
+        macs = variant_macs(self.arch) if self.head and self.macs else {}
         if not macs:
             return None
-        # Logarithms of ints of any size; their ratio may be beyond a float.
-        name = min(macs, key=lambda name: abs(math.log(self.macs) - math.log(macs[name])))
+        name = nearest_variant(macs, self.macs)
         return name, ratio(self.macs, macs[name])
 
     @property
@@ -216,11 +210,14 @@ def by_ratios(
     else:
         resolution = _finite(1.0 if resolution is None else resolution, "--resolution")
         height, width_px = _pixels(arch, resolution, f"--resolution {resolution:g}")
-    try:
-        theory = float(depth) * float(width) ** 2 * resolution**2
-    except OverflowError:
-        theory = math.inf
-    return Scaling(float(depth), float(width), resolution, (height, width_px), theory)
+    size = (height, width_px)
+    theory = growth_rule(float(depth), float(width), resolution)
+    return Scaling(float(depth), float(width), resolution, size, theory)
+
+
+def growth_rule(depth: Any, width: Any, resolution: Any) -> Any:
+    """What MACs grow by in theory, d·w²·r² (equation 3); also on arrays."""
+    return depth * (width * width) * (resolution * resolution)
 
 
 def released(arch: Arch, variant: Variant) -> Scaling:
@@ -234,20 +231,28 @@ def build(arch: Arch, scaling: Scaling, batch: int = 1, head: bool = True) -> Ne
     return lay_down(arch, Size(scaling.depth, scaling.width, scaling.image_size, batch), head)
 
 
-@lru_cache(maxsize=16)
-def _base_macs(arch: Arch, head: bool) -> int:
+@lru_cache(maxsize=1024)
+def base_macs(arch: Arch, head: bool) -> int:
+    """MACs of the unscaled network."""
     return measure.macs(build(arch, by_ratios(arch), head=head))
 
 
-@lru_cache(maxsize=16)
-def _variant_macs(arch: Arch) -> list[int]:
-    found = []
+@lru_cache(maxsize=1024)
+def variant_macs(arch: Arch) -> Mapping[str, int]:
+    """MACs of each released variant that has any."""
+    found = {}
     for variant in arch.variants:
         try:
-            found.append(measure.macs(build(arch, released(arch, variant))))
+            found[variant.name] = measure.macs(build(arch, released(arch, variant)))
         except InputError as error:
             raise InputError(f"variant {one_line(variant.name)}: {error}") from None
-    return found
+    return {name: macs for name, macs in found.items() if macs}
+
+
+def nearest_variant(macs: Mapping[str, int], value: int) -> str:
+    """Name of the variant whose MACs have the smallest ratio to `value`, either way."""
+    # Logarithms of ints of any size; their ratio may be beyond a float.
+    return min(macs, key=lambda name: abs(math.log(value) - math.log(macs[name])))
 
 
 def scale(

@@ -111,7 +111,7 @@ def largest(
     for kind in kinds:
         at, base, unit = grids[kind]
         state = partial(_state, arch, at, base, over, head)
-        found, unlimited = _largest(state, base, lowest=None if kind == "phi" else 1)
+        found, unlimited = search(state, base, lowest=None if kind == "phi" else 1)
         if unlimited:
             fits.append(Fit(KINDS[kind], None, None, True))
         elif found is None:
@@ -139,7 +139,7 @@ def _state(
     return int(over(Scaled(arch, scaling, net, 1, head)))
 
 
-def _largest(state: Callable[[int], int], base: int, lowest: int | None) -> tuple[int | None, bool]:
+def search(state: Callable[[int], int], base: int, lowest: int | None) -> tuple[int | None, bool]:
     """Return the largest grid point that fits, and whether the budget never ends."""
     here = state(base)
     if here < 0:

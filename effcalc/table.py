@@ -99,7 +99,7 @@ def select(table: Table, columns: str | None) -> Table:
         keys = list(known)
     else:
         keys = list(dict.fromkeys(key.strip() for key in columns.split(",")))
-    chosen = tuple(replace(_find(known, key, "--columns"), default=True) for key in keys)
+    chosen = tuple(replace(find_column(known, key, "--columns"), default=True) for key in keys)
     return replace(table, columns=chosen)
 
 
@@ -112,7 +112,7 @@ def sorted_by(table: Table, key: str | None) -> Table:
     if key is None:
         return table
     descending = key.startswith("-")
-    column = _find({c.key: c for c in table.columns}, key.removeprefix("-"), "--sort")
+    column = find_column({c.key: c for c in table.columns}, key.removeprefix("-"), "--sort")
     rows = take(table.rows, SORT_LIMIT, "sorting")
     filled = [row for row in rows if _sortable(row.get(column.key))]
     empty = [row for row in rows if not _sortable(row.get(column.key))]
@@ -145,7 +145,8 @@ def _too_many(what: str, limit: int, rows: int | None) -> str:
     )
 
 
-def _find(known: Mapping[str, Column], key: str, option: str) -> Column:
+def find_column(known: Mapping[str, Column], key: str, option: str) -> Column:
+    """Return the column of that key, which `option` asks for; raise `InputError` for none."""
     if key in known:
         return known[key]
     raise InputError(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from effcalc.errors import InputError, need, one_line
+from effcalc.guard import not_guarded
 from effcalc.inputs import parse_inputs
 from effcalc.network import Network
 
@@ -29,13 +30,14 @@ def target_network(
     batch: int = 1,
     backward: bool = False,
     real: bool = False,
+    train: bool = False,
 ) -> Network:
     """Return the network of a target, counted if it is a torch module.
 
     `settings` are `name=value` arguments of a factory, `inputs` texts such as `1x3x224x224`,
     `batch` is that of an input that the target itself knows. With `backward` the backward pass
-    is in it too, and with `real` the module runs with real weights and inputs. Raises
-    `InputError`, `NeedsError` or `RunError` of one line.
+    is in it too, and with `real` the module runs with real weights and inputs; with `train` it
+    runs in training mode. Raises `InputError`, `NeedsError` or `RunError` of one line.
     """
     where = one_line(target)
     file, colon, _ = target.partition(":")
@@ -49,12 +51,14 @@ def target_network(
     if file.endswith(".pt2") and not colon:
         _refuse(where, "a .pt2 file", settings, False, real)
         path = _file(target)
+        not_guarded(where)
         need("torch", "this target", "torch")
         from effcalc.torch.count import count_owned
         from effcalc.torch.pt2 import load_pt2
 
         loaded = load_pt2(path, where, parse_inputs(inputs))
     elif is_code(target) or backward or real:
+        not_guarded(where)
         need("torch", "this target" if is_code(target) else f"to run {where}", "torch")
         from effcalc.torch.count import count_owned
         from effcalc.torch.targets import load
@@ -63,7 +67,13 @@ def target_network(
     else:
         return described(target, settings, inputs, batch)
     network = count_owned(
-        loaded.module, loaded.args, loaded.kwargs, backward=backward, real=real, name=where
+        loaded.module,
+        loaded.args,
+        loaded.kwargs,
+        backward=backward,
+        real=real,
+        train=True if train else None,
+        name=where,
     )
     check_batch(target, inputs, batch, network)
     return replace(network, name=where)

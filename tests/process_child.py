@@ -14,7 +14,13 @@ from effcalc.errors import InputError
 def answer(request):
     if "pid_file" in request:
         Path(request["pid_file"]).write_text(str(os.getpid()))
+    while "wait_for" in request and not Path(request["wait_for"]).exists():
+        time.sleep(0.01)
     match request["do"]:
+        case "meet":
+            while not Path(request["other"]).exists():
+                time.sleep(0.01)
+            return {"value": 2}
         case "echo":
             return {"value": request["value"]}
         case "chat":

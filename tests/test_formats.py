@@ -15,6 +15,8 @@ from importlib.resources import files
 
 import jsonschema
 import pytest
+from docutils import nodes
+from docutils.core import publish_doctree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -25,8 +27,8 @@ from effcalc.grid import Look, text_width, wrap
 from effcalc.table import Column, Table
 from effcalc.units import UNITS
 
-PEOPLE = ["table", "markdown", "latex", "html"]
-PROGRAMS = ["csv", "json"]
+PEOPLE = ["table", "markdown", "rst", "latex", "html"]
+PROGRAMS = ["csv", "json", "jsonl"]
 SCHEMA = json.loads(files("effcalc").joinpath("schema/table.schema.json").read_text())
 
 COLUMNS = (
@@ -79,7 +81,7 @@ class _Html(HTMLParser):
 
 
 def test_every_format_is_registered_once() -> None:
-    assert list(FORMATS) == ["table", "markdown", "latex", "html", "csv", "json"]
+    assert list(FORMATS) == ["table", "markdown", "rst", "latex", "html", "csv", "json", "jsonl"]
     suffixes = [suffix for format in FORMATS.values() for suffix in format.suffixes]
     assert len(set(suffixes)) == len(suffixes)
 
@@ -190,6 +192,34 @@ def test_a_markdown_note_is_one_paragraph(note: str) -> None:
         assert " ".join(said.split()) == one_line(note)
 
 
+def rst(source: str) -> nodes.document:
+    """Parse reStructuredText; a warning is an error."""
+    settings = {"report_level": 2, "halt_level": 2, "_disable_config": True}
+    document = publish_doctree(source, settings_overrides=settings)
+    for remark in list(document.findall(nodes.system_message)):  # "ordinary text, as so short"
+        remark.parent.remove(remark)
+    return document
+
+
+risky = st.text(st.sampled_from("-+=>#1.)(aiv*_`[]|{}<@:/\\ \"'^~!&$%"), max_size=12).map(one_line)
+
+
+@given(printable | risky, printable | risky)
+def test_rst_says_the_text_and_nothing_more(title: str, cell: str) -> None:
+    columns = (Column("a", "a"), Column("b", title, "int"))
+    rows = [{"a": cell, "b": -1}, {"a": "A. b", "b": None}]
+    total = {"a": cell, "b": 3}
+    table = Table("demo", title, columns, rows, (cell,), total, conventions={"a": "x"})
+    document = rst(text_of(table, "rst"))
+    said = [" ".join(entry.astext().split()) for entry in document.findall(nodes.entry)]
+    assert said == ["a", title, cell, "-1", "A. b", "–", cell, "3"]
+    (found,) = document.findall(nodes.table)
+    assert [one_line(t.astext()) for t in found.findall(nodes.title)] == [title] * bool(title)
+    after = [one_line(part.astext()) for part in document.children[1:]]
+    assert after == [cell] * bool(cell) + ["a = x."]
+    assert not list(document.findall(nodes.reference))
+
+
 @given(printable, printable)
 def test_html_escapes_everything(title: str, cell: str) -> None:
     table = Table("demo", title, (Column("a", title, help=cell),), [{"a": cell}], notes=(cell,))
@@ -272,6 +302,24 @@ def test_json_follows_its_schema_and_keeps_values(rows, notes, total, unit) -> N
                 value = None
             assert row[key] == value
             assert type(row[key]) is type(value)
+
+
+def test_json_lines_are_the_rows_of_json() -> None:
+    rows = [{"name": 'a,"b"\n', "params": 10**5000, "growth": math.nan, "hidden": True}, {}]
+    lines = text_of(make(rows, notes=("n",), total={"params": 1}), "jsonl").splitlines()
+    assert [json.loads(line, parse_int=str) for line in lines] == json.loads(
+        text_of(make(rows), "json"), parse_int=str
+    )["rows"]
+
+
+def test_formats_that_can_be_appended_to_say_where_their_rows_begin() -> None:
+    rows = [{"name": "x", "params": 1}, {"name": "y", "params": 2}]
+    for format in FORMATS.values():
+        if format.head is not None:
+            whole = text_of(make(rows), format.name)
+            head, *more = [text_of(make([row]), format.name).splitlines(True) for row in rows]
+            appended = head + [line for lines in more for line in lines[format.head :]]
+            assert "".join(appended) == whole
 
 
 def test_json_and_csv_write_ints_of_any_size() -> None:

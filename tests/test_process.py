@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from effcalc.process import Limits, peak_rss, run
+from effcalc.process import Limits, peak_rss, run, run_all
 
 MB = 10**6
 AMPLE = Limits(seconds=60, memory=2000 * MB)
@@ -113,6 +113,40 @@ def test_a_grandchild_does_not_stay(tmp_path):
     pid_file = tmp_path / "pid"
     assert ask(do="spawn", pid_file=str(pid_file)).answer == {"value": 1}
     assert gone(written(pid_file))
+
+
+def test_several_run_at_the_same_time_and_each_answers(tmp_path):
+    """Each waits for the other's file, so neither would end alone."""
+    names = [str(tmp_path / name) for name in "ab"]
+    requests = [
+        {"do": "meet", "pid_file": mine, "other": other} for mine, other in (names, reversed(names))
+    ]
+    ended = run_all("tests.process_child", requests, AMPLE)
+    assert [e.answer for e in ended] == [{"value": 2}, {"value": 2}]
+
+
+@pytest.mark.parametrize(
+    ("do", "cause"),
+    [("raise", "ValueError: two lines"), ("exit", "exit code 3: the reason")],
+)
+def test_where_one_fails_the_others_are_ended(tmp_path, do, cause):
+    files = [tmp_path / "a", tmp_path / "b"]
+    requests = [
+        {"do": "hang", "pid_file": str(files[0])},
+        {"do": do, "pid_file": str(files[1]), "wait_for": str(files[0])},
+    ]
+    first, second = run_all("tests.process_child", requests, AMPLE)
+    assert (first.cause, second.cause) == ("stopped with the others", cause)
+    assert min(first, second, key=lambda e: e.failed) is second
+    assert all(gone(written(path)) for path in files)
+
+
+def test_none_is_left_where_one_hangs(tmp_path):
+    files = [tmp_path / "a", tmp_path / "b"]
+    requests = [{"do": "hang", "pid_file": str(path)} for path in files]
+    ended = run_all("tests.process_child", requests, Limits(seconds=1.5, memory=2000 * MB))
+    assert "stopped after 1.500 s (--time-limit)" in [e.cause for e in ended]
+    assert all(gone(written(path)) for path in files)
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -183,6 +183,14 @@ def _field_default(field: Any) -> Any:
 class Command(TyperCommand):
     """A command whose help shows each group of options under a heading of its own."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line, after whoever runs it has agreed to its options."""
+        agree = ctx.find_root().meta.get("agree")
+        if agree is not None:
+            _, _, given = self.make_parser(ctx).parse_args(list(args))
+            agree([max(p.opts, key=len) for p in given if p.param_type_name == "option"])
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and the options, those of the command alone first."""
         for heading, records in option_records(self, ctx).items():
@@ -268,12 +276,17 @@ def make_app() -> Any:
     )
 
 
-def run(args: Sequence[str]) -> int:
-    """Run one command line and return its exit code; every error is raised."""
+def run(args: Sequence[str], agree: Callable[[list[str]], None] | None = None) -> int:
+    """Run one command line and return its exit code; every error is raised.
+
+    `agree` is told the options that the command line has, before any of them is read, and may
+    raise.
+    """
     args = [arg for arg in args if arg != "--debug"] or ["--help"]
     try:
         with make_app().make_context(PROGRAM, list(args)) as ctx:
             ctx.meta["args"] = args
+            ctx.meta["agree"] = agree
             ctx.command.invoke(ctx)
     except typer.Exit as stop:
         return stop.exit_code

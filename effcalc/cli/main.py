@@ -82,12 +82,12 @@ def _explain(error: Exception) -> tuple[int, str]:
     from typer import TyperException
 
     if isinstance(error, TyperException):
-        return error.exit_code, _usage(error)
+        return error.exit_code, usage(error)
     what = one_line(f"{type(error).__name__}: {error}")
     return BUG, f"this is a bug in effcalc ({what}); please report it with the trace from --debug"
 
 
-def _usage(error: Exception) -> str:
+def usage(error: Exception) -> str:
     """Say in one line what typer found wrong with the command line."""
     context = getattr(error, "ctx", None)
     option = getattr(error, "option_name", None)

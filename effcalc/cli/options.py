@@ -48,7 +48,7 @@ def _number(option: str) -> Callable[[str | float], float]:
     return read
 
 
-def _whole(option: str, least: int = 1, most: int | None = None) -> Callable[[str | int], int]:
+def whole(option: str, least: int = 1, most: int | None = None) -> Callable[[str | int], int]:
     """Return a reader of whole numbers from `least` to `most` that names `option`."""
 
     def read(text: str | int) -> int:
@@ -110,14 +110,14 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        parser=_whole("--workers"),
+        parser=whole("--workers"),
         help="Workers that train together, each with a copy of the network.",
     ),
     Default(8),
 ]
 Batch = Annotated[
     int,
-    typer.Option("--batch", metavar="N", parser=_whole("--batch"), help="Images in a batch."),
+    typer.Option("--batch", metavar="N", parser=whole("--batch"), help="Images in a batch."),
     Default(1),
 ]
 Dtype = Annotated[
@@ -141,7 +141,7 @@ MaxLevel = Annotated[
     typer.Option(
         "--max-level",
         metavar="N",
-        parser=_whole("--max-level"),
+        parser=whole("--max-level"),
         help="Sum up what lies deeper than N levels of the network's modules.",
     ),
     Default(None),
@@ -159,6 +159,17 @@ Inputs = Annotated[
         metavar="INPUT",
         help="What goes in: 1x3x224x224, or tokens=1x128:int64; may be repeated.",
     ),
+]
+
+Digits = Annotated[
+    int,
+    typer.Option(
+        "--digits",
+        metavar="N",
+        parser=whole("--digits", 1, MAX_DIGITS),
+        help="Significant digits.",
+    ),
+    Default(DEFAULT_DIGITS),
 ]
 
 
@@ -232,7 +243,7 @@ class ScalingOptions:
     classes: Annotated[
         int | None,
         typer.Option(
-            "--classes", metavar="N", parser=_whole("--classes"), help="Classes of the last layer."
+            "--classes", metavar="N", parser=whole("--classes"), help="Classes of the last layer."
         ),
     ] = None
     in_channels: Annotated[
@@ -240,7 +251,89 @@ class ScalingOptions:
         typer.Option(
             "--in-channels",
             metavar="N",
-            parser=_whole("--in-channels"),
+            parser=whole("--in-channels"),
+            help="Channels of the image.",
+        ),
+    ] = None
+    no_head: Annotated[
+        bool, typer.Option("--no-head", help="Leave the classifier out.", show_default=False)
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class AxesOptions:
+    """What a sweep is over: lists and ranges, still text."""
+
+    panel: ClassVar[str] = (
+        "Axes (a list 0.5,1,2 or a range 0.5:2:0.1; every combination is a point)"
+    )
+
+    depth: Annotated[
+        str | None,
+        typer.Option("--depth", metavar="NUMBERS", help="Layers, as a multiple of the base's."),
+    ] = None
+    width: Annotated[
+        str | None,
+        typer.Option("--width", metavar="NUMBERS", help="Channels, as a multiple of the base's."),
+    ] = None
+    resolution: Annotated[
+        str | None,
+        typer.Option(
+            "--resolution", metavar="NUMBERS", help="Image size, as a multiple of the base's."
+        ),
+    ] = None
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            "--image-size", metavar="PIXELS", help="Image size: 224,320x480 or 128:512:32."
+        ),
+    ] = None
+    phi: Annotated[
+        str | None,
+        typer.Option("--phi", metavar="NUMBERS", help="Compound coefficient φ; 1 with a base."),
+    ] = None
+    alpha: Annotated[
+        str | None, typer.Option("--alpha", metavar="NUMBERS", help="Base α of the depth.")
+    ] = None
+    beta: Annotated[
+        str | None, typer.Option("--beta", metavar="NUMBERS", help="Base β of the width.")
+    ] = None
+    gamma: Annotated[
+        str | None, typer.Option("--gamma", metavar="NUMBERS", help="Base γ of the resolution.")
+    ] = None
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUES",
+            help="Values of the architecture file, such as sr=0.125,0.25; may be repeated.",
+        ),
+    ] = field(default_factory=list)
+    random: Annotated[
+        int | None,
+        typer.Option(
+            "--random",
+            metavar="N",
+            parser=whole("--random"),
+            help="N points drawn instead of all; FIRST:LAST is then any number between.",
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        typer.Option("--seed", metavar="N", parser=whole("--seed", 0), help="Which random points."),
+    ] = 0
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            "--classes", metavar="N", parser=whole("--classes"), help="Classes of the last layer."
+        ),
+    ] = None
+    in_channels: Annotated[
+        int | None,
+        typer.Option(
+            "--in-channels",
+            metavar="N",
+            parser=whole("--in-channels"),
             help="Channels of the image.",
         ),
     ] = None
@@ -284,13 +377,21 @@ class OutputOptions:
         typer.Option(
             "--digits",
             metavar="N",
-            parser=_whole("--digits", 1, MAX_DIGITS),
+            parser=whole("--digits", 1, MAX_DIGITS),
             help="Significant digits; csv and json are always exact.",
         ),
     ] = DEFAULT_DIGITS
     caption: Annotated[
         str | None, typer.Option("--caption", metavar="TEXT", help="A title of your own.")
     ] = None
+    no_notes: Annotated[
+        bool,
+        typer.Option(
+            "--no-notes",
+            help="Leave out the notes and what the words mean, where a document says so once.",
+            show_default=False,
+        ),
+    ] = False
     command: str = ""  # the command line, which app.py fills in; not an option
 
     def __post_init__(self) -> None:
@@ -329,7 +430,7 @@ class PlotOptions:
         typer.Option(
             "--picture-width",
             metavar="PIXELS",
-            parser=_whole("--picture-width", 320, 4000),
+            parser=whole("--picture-width", 320, 4000),
             help="Width of the whole picture; 720 without it.",
         ),
     ] = None
@@ -345,4 +446,33 @@ class PlotOptions:
         if self.output is None:
             raise InputError("a plot needs a file: give --output plot.svg, plot.png or plot.html")
         check_suffix(self.output)
+        check_output(self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """Where to write a page, and how its figures are told."""
+
+    panel: ClassVar[str] = "Output"
+
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="File to write, such as report.html."),
+    ] = None
+    digits: Annotated[
+        int,
+        typer.Option(
+            "--digits",
+            metavar="N",
+            parser=whole("--digits", 1, MAX_DIGITS),
+            help="Significant digits.",
+        ),
+    ] = DEFAULT_DIGITS
+    command: str = ""  # the command line, which app.py fills in; not an option
+
+    def __post_init__(self) -> None:
+        from effcalc.cli.output import check_output
+
+        if self.output is None:
+            raise InputError("a report needs a file: give --output report.html")
         check_output(self.output)

@@ -8,7 +8,9 @@ other than the textbook says, docs/communication.md tells.
   short or empty; a block is the segments of one rank. Rank r does not send block r in the
   reduce-scatter, nor block r − 1 in the all-gather, and sends to r − 1.
 - reduce_scatter: an all_reduce of the whole vector, of which each rank keeps its part.
-- reduce: the ring's reduce-scatter, and then each rank sends its block to the root.
+- reduce: a ring's reduce-scatter of segments of at most 1 MiB, and then each rank sends its block
+  to the root. Over 2n MiB a block has more than two segments, and rank r sends all of its block
+  but the last two on as well, which nobody needs.
 - all_gather: a ring in which each part goes as two messages.
 - broadcast: a binomial tree. gather, scatter, all_to_all, send: one message for each pair.
 - barrier: ⌈log2 n⌉ rounds of empty messages.
@@ -81,8 +83,7 @@ def rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
             ring = Ring(c.size, n, c.element)
             return ring.half(rank).plus(ring.half(rank - 1))
         case "reduce":
-            ring = Ring(c.size, n, c.element)
-            return ring.half(rank).plus(_gathered(ring, rank, c.root))
+            return Reduce(c.size, n, c.element).rank(rank, c.root)
         case "all_gather":
             size, messages = (n - 1) * _equal(c, n), 2 * (n - 1) if c.size else 0
             return Traffic(size, size, messages, messages)
@@ -101,30 +102,74 @@ def rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
     return direct.rank(c, n, rank)
 
 
-def _gathered(ring: Ring, rank: int, root: int) -> Traffic:
-    """Each block that is not empty goes to the root in one message."""
-    size, segments = ring.own(rank)
-    if rank != root:
-        return Traffic(size, 0, int(segments > 0), 0)
-    filled = -(-ring.size // ring.block)
-    return Traffic(0, ring.size - size, 0, filled - int(segments > 0))
+class Reduce:
+    """How a vector is cut for a reduce, of which each rank keeps back two segments."""
+
+    __slots__ = ("block", "length", "n", "segments", "size")
+
+    def __init__(self, size: int, n: int, element: int) -> None:
+        """Cut into segments of at most 1 MiB, at least 2n of them."""
+        most = element * max(1, SEGMENT // element)
+        self.size, self.n = size, n
+        self.length = max(min(_round_up(-(-size // (2 * n)), element), most), 1)
+        self.segments = -(-size // self.length)
+        self.block = _round_up(max(self.segments, 2 * n), n) // n * self.length
+
+    def within(self, first: int, last: int) -> tuple[int, int]:
+        """Bytes and non-empty segments from one place to another."""
+        size = max(min(last, self.size) - first, 0)
+        return size, -(-size // self.length)
+
+    def own(self, rank: int) -> tuple[int, int]:
+        """Bytes and segments of a rank's block."""
+        return self.within(rank * self.block, (rank + 1) * self.block)
+
+    def kept(self, rank: int) -> tuple[int, int]:
+        """Bytes and segments of the last two segments of a rank's block."""
+        end = (rank % self.n + 1) * self.block
+        return self.within(end - 2 * self.length, end)
+
+    def rank(self, rank: int, root: int) -> Traffic:
+        """Traffic of a rank: the ring, and its block to the root in one message."""
+        kept, fewer = self.kept(rank)
+        others, missing = self.kept(rank + 1)
+        ring = Traffic(
+            self.size - kept,
+            self.size - others,
+            self.segments - fewer,
+            self.segments - missing,
+        )
+        size, segments = self.own(rank)
+        if rank != root:
+            return ring.plus(Traffic(size, 0, int(segments > 0), 0))
+        filled = -(-self.size // self.block)
+        return ring.plus(Traffic(0, self.size - size, 0, filled - int(segments > 0)))
+
+    def cost(self, root: int, tier: int) -> Cost:
+        """All ranks: those before the last block that is not empty keep two whole segments."""
+        whole = self.size // self.block
+        rest, few = self.kept(whole) if whole < self.n else (0, 0)
+        sent = self.n * self.size - whole * 2 * self.length - rest
+        messages = self.n * self.segments - whole * 2 - few
+        own, segments = self.own(root)
+        gathered = -(-self.size // self.block) - int(segments > 0)
+        ring = Leg(tier, -(-messages // self.n), sent / self.n)
+        last = Leg(tier, gathered, self.size - own)
+        return Cost(
+            sent + self.size - own, sent + self.size - own, messages + gathered, (ring, last)
+        )
 
 
 def cost(c: Collective, cluster: Cluster) -> Cost:
     """Payload and messages of all ranks; the critical path has every message of a rank."""
     n, tier = cluster.workers, cluster.flat
     match c.op:
-        case "all_reduce" | "reduce_scatter" | "reduce":
-            ring = Ring(c.size, n, c.element)
-            halves = 1 if c.op == "reduce" else 2
-            sent, messages = halves * (n - 1) * c.size, halves * (n - 1) * ring.segments
-            path = halves * (n - 1) * c.size / n
-            legs: tuple[Leg, ...] = (Leg(tier, -(-messages // n), path),)
-            if c.op == "reduce":
-                last = _gathered(ring, c.root, c.root)
-                sent, messages = sent + last.received, messages + last.messages_received
-                legs += (Leg(tier, last.messages_received, last.received),)
-            return Cost(sent, sent, messages, legs)
+        case "all_reduce" | "reduce_scatter":
+            sent = 2 * (n - 1) * c.size
+            messages = 2 * (n - 1) * Ring(c.size, n, c.element).segments
+            return Cost(sent, sent, messages, (Leg(tier, -(-messages // n), sent / n),))
+        case "reduce":
+            return Reduce(c.size, n, c.element).cost(c.root, tier)
         case "all_gather" | "all_to_all":
             each = (2 if c.op == "all_gather" else 1) * (n - 1)
             each = each if c.size or c.op == "all_to_all" else 0

@@ -119,8 +119,11 @@ def stored(tensors: Iterable[Piece], storage: Storage) -> Sizes:
     return total
 
 
-def stored_tensor(shape: Shape, storage: Storage) -> Sizes:
-    """Size of one tensor, each part in whole bytes."""
+def stored_tensor(shape: Shape, storage: Storage, entries: int | None = None) -> Sizes:
+    """Size of one tensor, each part in whole bytes.
+
+    `entries` are those that pruned weights really take; without it their expected number.
+    """
     n = math.prod(shape)
     if storage.kind == "float" and storage.bits != 32:
         size = n * storage.bits // 8
@@ -129,7 +132,7 @@ def stored_tensor(shape: Shape, storage: Storage) -> Sizes:
         return Sizes(kept=4 * n)
     if storage == Storage():
         return Sizes(values=4 * n)
-    found = _compressed(n, shape[0], storage)
+    found = _compressed(n, shape[0], storage, entries)
     return found if found.total < 4 * n else Sizes(kept=4 * n)
 
 
@@ -138,7 +141,7 @@ def kept_of(weights: int, density: float) -> int:
     return math.floor(Fraction(str(density)) * weights + Fraction(1, 2))
 
 
-def _compressed(n: int, channels: int, storage: Storage) -> Sizes:
+def _compressed(n: int, channels: int, storage: Storage, counted: int | None) -> Sizes:
     bits, k = storage.bits, storage.index_bits
     tables = 0
     if storage.kind == "int":
@@ -150,7 +153,7 @@ def _compressed(n: int, channels: int, storage: Storage) -> Sizes:
     if storage.density == 1:
         return Sizes(_bytes(n * bits), 0, tables)
     kept = kept_of(n, storage.density)
-    padding = expected_padding(n, kept, k)
+    padding = expected_padding(n, kept, k) if counted is None else Fraction(counted - kept)
     entries = kept + padding
     index = Fraction(k)
     if storage.huffman:
@@ -214,7 +217,7 @@ def steps(compression: Storage) -> list[Storage]:
     """Deep Compression step by step: as it is, pruned, with codebooks, and Huffman-coded."""
     plain = replace(compression, huffman=False)
     few = replace(Storage(), density=plain.density, index_bits=plain.index_bits)
-    coded = [replace(plain, huffman=True)] if plain.density < 1 else []
+    coded = [compression] if plain.density < 1 else []
     return list(dict.fromkeys([Storage(), few, plain, *coded]))
 
 
@@ -230,7 +233,7 @@ _KEYS = ("density", "bits", "index_bits", "huffman")
 
 
 def parse_compression(text: str, option: str = "--deep-compression") -> Storage:
-    """Read `density=0.33,bits=6`, with `index_bits=4` and `huffman=no` unless given."""
+    """Read `density=0.33,bits=6`, with `index_bits=4` and `huffman=yes` unless given."""
     given: dict[str, str] = {}
     for pair in text.split(","):
         key, equals, value = (part.strip() for part in pair.partition("="))
@@ -241,9 +244,9 @@ def parse_compression(text: str, option: str = "--deep-compression") -> Storage:
                 f"value{suggest(key, _KEYS)}; write density=0.33,bits=6"
             )
         given[key] = value
-    huffman = given.get("huffman", "no")
+    huffman = given.get("huffman", "yes")
     if huffman not in ("yes", "no"):
-        raise InputError(f"{option}: huffman is yes or no, not {one_line(huffman, 60)!r}")
+        raise InputError(f"{option}: huffman is yes or no, not {one_line(repr(huffman), 60)}")
     if "bits" not in given:
         raise InputError(f"{option}: bits are missing; write density=0.33,bits=6")
     storage = codebook(parse_count(given["bits"], f"{option} bits"), f"{option} bits")

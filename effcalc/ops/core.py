@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from effcalc.network import Layer
+from effcalc.network import Layer, Shape
 from effcalc.units import dtype_bytes
 
 Formula = Callable[[Layer], int]
@@ -137,6 +137,36 @@ class Function(NamedTuple):
     listed: bool = False
 
 
+class Saved(NamedTuple):
+    """What torch's autograd keeps of one call until its backward, and how gradients come about.
+
+    `operands` and `outputs` are the positions of the tensors kept; `crosswise` keeps each of two
+    operands where the other needs a gradient. An operator in place that keeps its first operand
+    keeps a copy of it. `made` lists what the forward makes for the backward alone, as (shape,
+    dtype): statistics, masks. `renews`: in training the result is memory of its own.
+
+    An operand's gradient is new memory of its shape, but for the positions in `same`, where it is
+    the result's gradient itself (a sum, a view). Where gradients are made `apart`, one operator
+    after the other, each has the result's shape first and is then summed to its operand's, and
+    `scratch` says how many more tensors of that size each is made of. `differentiable`: false
+    where there are none.
+    """
+
+    operands: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+    crosswise: bool = False
+    made: tuple[tuple[Shape, str], ...] = ()
+    renews: bool = False
+    same: tuple[int, ...] = ()
+    apart: bool = False
+    scratch: int = 0
+    differentiable: bool = True
+
+
+Saves = Callable[[Layer, str], Saved]
+"""From a layer and the kind of device ("cpu", "cuda") to what autograd keeps of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """An operator: its name, the torch operators it serves, and its formulas over a `Layer`.
@@ -144,7 +174,8 @@ class Op:
     `torch` names are without overload ("aten::convolution"). `free` marks an operator that is
     known to compute nothing (a view, an allocation): not the same as one without a record, which
     is unknown and reported as such. `build` says how torch runs a layer that a block added; paths
-    are text, so that no record needs torch.
+    are text, so that no record needs torch. `saves` says what training keeps of a layer; without
+    it nobody knows, which a prediction of memory reports.
     """
 
     name: str
@@ -155,6 +186,7 @@ class Op:
     traffic: Callable[[Layer], Traffic] = each_operand_once
     free: bool = False
     build: Callable[[Layer], Module | Function] | None = None
+    saves: Saves | None = None
 
 
 def aten(names: str) -> tuple[str, ...]:

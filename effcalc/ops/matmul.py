@@ -10,6 +10,7 @@ import math
 
 from effcalc.network import Layer
 from effcalc.ops.core import Module, Op, aten, register
+from effcalc.ops.saving import keeps
 
 
 def _products(x: tuple[int, ...], weight: tuple[int, ...], out: int, transposed: bool) -> int:
@@ -183,6 +184,7 @@ register(
         ),
         macs=conv_macs,
         build=_conv_module,
+        saves=keeps(0, 1),
     ),
     Op(
         "conv_transpose",
@@ -192,6 +194,7 @@ register(
             "aten::_mps_convolution_transpose",
         ),
         macs=conv_transpose_macs,
+        saves=keeps(0, 1),
     ),
     Op(
         "conv_backward",
@@ -200,7 +203,13 @@ register(
     ),
     Op("conv_tbc", ("aten::conv_tbc",), macs=conv_tbc_macs),
     # A matrix product with a transposed weight, which is how torch runs F.linear, is "linear".
-    Op("linear", aten("linear mkldnn_linear"), macs=linear_macs, build=_linear_module),
+    Op(
+        "linear",
+        aten("linear mkldnn_linear"),
+        macs=linear_macs,
+        build=_linear_module,
+        saves=keeps(0, 1),
+    ),
     Op(
         "mm",
         (
@@ -212,19 +221,28 @@ register(
             ),
         ),
         macs=product_macs,
+        saves=keeps(0, 1),
     ),
-    Op("bmm", ("aten::bmm",), macs=product_macs),
-    Op("mv", ("aten::mv",), macs=product_macs),
+    Op("bmm", ("aten::bmm",), macs=product_macs, saves=keeps(0, 1)),
+    Op("mv", ("aten::mv",), macs=product_macs, saves=keeps(0, 1)),
     Op(
-        "addmm", ("aten::addmm", "aten::addmm_", "aten::_addmm_activation"), macs=added_product_macs
+        "addmm",
+        ("aten::addmm", "aten::addmm_", "aten::_addmm_activation"),
+        macs=added_product_macs,
+        saves=keeps(1, 2),
     ),
-    Op("baddbmm", ("aten::baddbmm", "aten::baddbmm_"), macs=added_product_macs),
-    Op("addmv", ("aten::addmv", "aten::addmv_"), macs=added_product_macs),
-    Op("addbmm", ("aten::addbmm", "aten::addbmm_"), macs=addbmm_macs),
-    Op("addr", ("aten::addr", "aten::addr_"), macs=outer_macs),
+    *(
+        Op(name, aten(f"{name} {name}_"), macs=macs, saves=keeps(1, 2))
+        for name, macs in (
+            ("baddbmm", added_product_macs),
+            ("addmv", added_product_macs),
+            ("addbmm", addbmm_macs),
+            ("addr", outer_macs),
+        )
+    ),
     # torch multiplies an (m, 1) by an (n,); the tracer tells it from other products by that.
-    Op("outer", macs=outer_macs),
-    Op("dot", ("aten::dot", "aten::vdot"), macs=dot_macs),
+    Op("outer", macs=outer_macs, saves=keeps(0, 1)),
+    Op("dot", ("aten::dot", "aten::vdot"), macs=dot_macs, saves=keeps(0, 1)),
     Op(
         "grouped_mm",
         ("aten::_grouped_mm", "aten::_scaled_grouped_mm", "aten::_scaled_grouped_mm_v2"),

@@ -7,6 +7,7 @@ from effcalc.ops.core import (
     Function,
     Module,
     Op,
+    Saved,
     aten,
     each_operand_once,
     gathered,
@@ -15,6 +16,7 @@ from effcalc.ops.core import (
     overwritten,
     register,
 )
+from effcalc.ops.saving import keeps, keeps_nothing, no_gradient, passes_on
 
 # New names for memory that is there already.
 VIEWS = """
@@ -106,6 +108,49 @@ GATHERS = {
 }
 
 
+COPY_SAVES = {
+    "clone": passes_on,
+    "scatter": keeps(1),
+    "nonzero": no_gradient,
+    "item": no_gradient,
+    "stack": keeps_nothing,
+    "to_copy": keeps_nothing,
+    "flip": keeps_nothing,
+    "roll": keeps_nothing,
+    "rot90": keeps_nothing,
+    "repeat": keeps_nothing,
+    "tril": keeps_nothing,
+    "diag": keeps_nothing,
+    "pixel_shuffle": keeps_nothing,
+    "im2col": keeps_nothing,
+    "view_copy": keeps_nothing,
+}
+"""What autograd keeps of the records in COPIES."""
+
+
+def _indices(layer: Layer, device: str) -> Saved:
+    """A look-up keeps its indices; the gradient is as large as the table."""
+    return Saved(operands=tuple(range(1, len(layer.operands))))
+
+
+def _pad_saves(layer: Layer, device: str) -> Saved:
+    """Constant padding keeps nothing; reflection and replication keep their input."""
+    return Saved(operands=(0,)) if "padding" in layer.attrs else Saved()
+
+
+def _dropout_saves(layer: Layer, device: str) -> Saved:
+    """On CPU the noise in the input's dtype, which multiplies it; on CUDA a mask of bools."""
+    x = layer.operands[0]
+    mask = (x.shape, "bool" if device == "cuda" else x.dtype)
+    return Saved(made=(mask,), renews=True)
+
+
+def _stochastic_depth_saves(layer: Layer, device: str) -> Saved:
+    """One number for each sample, with which the branch is multiplied."""
+    x = layer.operands[0]
+    return Saved(made=(((x.shape[0], *(1 for _ in x.shape[1:])), x.dtype),), renews=True)
+
+
 def _view(layer: Layer) -> Module | Function:
     """Build a flattening to (N, features), or a channel axis that comes or goes."""
     before, after = len(layer.inputs[0].shape), len(layer.outputs[0].shape)
@@ -134,17 +179,38 @@ def _stochastic_depth(layer: Layer) -> Module:
 
 
 register(
-    Op("view", aten(VIEWS), free=True, traffic=nothing_moved, build=_view),
-    Op("fill", aten(FILLS), free=True, traffic=only_written),
-    Op("copy", ("aten::copy_", "aten::_foreach_copy_"), free=True, traffic=overwritten),
-    *(Op(n, aten(names), free=True, traffic=nothing_moved) for n, names in UNTOUCHED.items()),
-    *(Op(n, aten(names), free=True, traffic=each_operand_once) for n, names in COPIES.items()),
-    *(Op(n, aten(names), free=True, traffic=gathered) for n, names in GATHERS.items()),
-    Op("cat", aten("cat _chunk_cat"), free=True, build=_cat),
-    Op("pad", aten(PADS), free=True, build=_pad),
+    Op("view", aten(VIEWS), free=True, traffic=nothing_moved, build=_view, saves=passes_on),
+    Op("fill", aten(FILLS), free=True, traffic=only_written, saves=no_gradient),
+    Op(
+        "copy",
+        ("aten::copy_", "aten::_foreach_copy_"),
+        free=True,
+        traffic=overwritten,
+        saves=passes_on,
+    ),
+    *(
+        Op(n, aten(names), free=True, traffic=nothing_moved, saves=no_gradient)
+        for n, names in UNTOUCHED.items()
+    ),
+    *(
+        Op(n, aten(names), free=True, traffic=each_operand_once, saves=COPY_SAVES.get(n))
+        for n, names in COPIES.items()
+    ),
+    *(
+        Op(n, aten(names), free=True, traffic=gathered, saves=_indices)
+        for n, names in GATHERS.items()
+    ),
+    Op("cat", aten("cat _chunk_cat"), free=True, build=_cat, saves=passes_on),
+    Op("pad", aten(PADS), free=True, build=_pad, saves=_pad_saves),
     # At evaluation these are the identity and torch runs nothing.
-    Op("dropout", free=True, traffic=nothing_moved, build=_dropout),
-    Op("stochastic_depth", free=True, traffic=nothing_moved, build=_stochastic_depth),
+    Op("dropout", free=True, traffic=nothing_moved, build=_dropout, saves=_dropout_saves),
+    Op(
+        "stochastic_depth",
+        free=True,
+        traffic=nothing_moved,
+        build=_stochastic_depth,
+        saves=_stochastic_depth_saves,
+    ),
     # Parameters that no operator reads.
     Op("unused", free=True, traffic=nothing_moved),
 )

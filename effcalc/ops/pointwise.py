@@ -13,6 +13,7 @@ from effcalc.ops.core import (
     Function,
     Module,
     Op,
+    Saved,
     Traffic,
     aten,
     first_output_written,
@@ -20,6 +21,16 @@ from effcalc.ops.core import (
     per_every_output,
     per_output,
     register,
+)
+from effcalc.ops.saving import (
+    SAVES,
+    keeps,
+    keeps_nothing,
+    keeps_result,
+    no_gradient,
+    passes_on,
+    product,
+    quotient,
 )
 from effcalc.units import dtype_bytes
 
@@ -201,35 +212,57 @@ def _batch_norm(layer: Layer) -> Module:
     return Module(f"torch.nn:BatchNorm{len(sides)}d", {"num_features": channels})
 
 
+def _batch_norm_saves(layer: Layer, device: str) -> Saved:
+    """Input, weight and running statistics; mean and inverse deviation of C channels each.
+
+    A layer that a block describes has no results for the two, which have the weight's dtype.
+    """
+    if len(layer.outputs) > 1:
+        return Saved(operands=(0,), outputs=tuple(range(1, len(layer.outputs))))
+    channels = layer.outputs[0].shape[1:2]
+    dtype = next((t.dtype for t in layer.operands[1:]), "float32")
+    return Saved(operands=(0,), made=((channels, dtype), (channels, dtype)))
+
+
+def _power(layer: Layer, device: str) -> Saved:
+    """Base, and of a tensor exponent that and the result; g · (e · x^(e-1)) needs two more."""
+    if len(layer.operands) > 1:
+        return Saved(operands=(0, 1), outputs=(0,), apart=True, scratch=2)
+    return Saved(operands=(0,), apart=True, scratch=2)
+
+
 # Operators that blocks add to a network, which torch builds as a module or calls as a function.
 register(
     *(
-        Op(name, aten(names), elementwise=per_output, build=build)
-        for name, names, build in (
-            ("relu", "relu relu_", _activation("torch.nn:ReLU")),
+        Op(name, aten(names), elementwise=per_output, build=build, saves=saves)
+        for name, names, build, saves in (
+            ("relu", "relu relu_", _activation("torch.nn:ReLU"), keeps_result),
             (
                 "hardtanh",
                 "hardtanh hardtanh_",
                 _activation("torch.nn:Hardtanh", "min_val", "max_val"),
+                keeps(0),
             ),
-            ("silu", "silu silu_", _activation("torch.nn:SiLU")),
-            ("sigmoid", "sigmoid sigmoid_", _sigmoid),
-            ("add", "add add_", _arithmetic("add")),
-            ("mul", "mul mul_", _arithmetic("mul")),
-            ("div", "div div_ true_divide", _arithmetic("div")),
-            ("pow", "pow pow_", _arithmetic("pow", "exponent")),
-            ("mean", "mean", _mean),
-            ("avg_pool", "avg_pool1d avg_pool2d avg_pool3d", _avg_pool),
+            ("silu", "silu silu_", _activation("torch.nn:SiLU"), keeps(0)),
+            ("sigmoid", "sigmoid sigmoid_", _sigmoid, keeps_result),
+            ("add", "add add_", _arithmetic("add"), passes_on),
+            ("mul", "mul mul_", _arithmetic("mul"), product),
+            ("div", "div div_ true_divide", _arithmetic("div"), quotient),
+            ("pow", "pow pow_", _arithmetic("pow", "exponent"), _power),
+            ("mean", "mean", _mean, keeps_nothing),
+            ("avg_pool", "avg_pool1d avg_pool2d avg_pool3d", _avg_pool, keeps(0)),
             (
                 "adaptive_avg_pool",
                 "_adaptive_avg_pool2d _adaptive_avg_pool3d mkldnn_adaptive_avg_pool2d",
                 _adaptive_avg_pool,
+                keeps(0),
             ),
             (
                 "max_pool",
                 "max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d "
                 "mkldnn_max_pool3d",
                 _max_pool,
+                lambda layer, device: Saved(operands=(0,), outputs=(1,)),
             ),
         )
     ),
@@ -243,6 +276,7 @@ register(
         elementwise=per_output,
         traffic=first_output_written,
         build=_batch_norm,
+        saves=_batch_norm_saves,
     ),
 )
 
@@ -251,15 +285,26 @@ _groups = {name: aten(names) for name, names in GROUPS.items()}
 
 register(
     *(
-        Op(name, (*_same.get(name, ()), *_groups.get(name, ())), elementwise=per_output)
+        Op(
+            name,
+            (*_same.get(name, ()), *_groups.get(name, ())),
+            elementwise=per_output,
+            saves=SAVES.get(name),
+        )
         for name in dict.fromkeys((*_same, *_groups))
     ),
     *(
-        Op(name, aten(names), elementwise=per_output, traffic=first_output_written)
+        Op(
+            name,
+            aten(names),
+            elementwise=per_output,
+            traffic=first_output_written,
+            saves=SAVES.get(name),
+        )
         for name, names in WITH_STATISTICS.items()
     ),
     *(
-        Op(name, _both(name), elementwise=per_output, traffic=only_written)
+        Op(name, _both(name), elementwise=per_output, traffic=only_written, saves=no_gradient)
         for name in RANDOM.split()
     ),
     *(

@@ -109,14 +109,20 @@ def axis(what: str, unit: Unit, values: Iterable[Value], noun: str = "") -> Scal
 
 
 def log_ticks(values: Iterable[float]) -> list[float]:
-    """Return where a logarithmic axis has its labels: at 1, 2 and 5, or at powers of ten alone."""
-    numbers = [value for value in values if value > 0]
-    low, high = min(numbers), max(numbers)
+    """Return where a logarithmic axis has its labels: few enough to read, and at least two.
+
+    At 1, 2 and 5, at powers of ten alone where the range is wide, at even steps where it is small.
+    """
+    low, high = log_domain(values)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1, 2, 5) if last - first <= 4 else (1,)
     ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
-    within = [tick for tick in ticks if low * 0.7 <= tick <= high * 1.5]
-    return within[:: 1 + len(within) // 16]
+    within = [tick for tick in ticks if low <= tick <= high]
+    if len(within) > 2:
+        return within[:: 1 + len(within) // 12]
+    step = 10.0 ** math.floor(math.log10((high - low) / 2))
+    even = next(s for s in (step * 5, step * 2, step) if high // s - low // s >= 2 or s == step)
+    return [even * i for i in range(math.ceil(low / even), math.floor(high / even) + 1)]
 
 
 def log_domain(values: Iterable[float]) -> list[float]:

@@ -238,7 +238,7 @@ def _turning() -> str:
     rules = "".join(
         f'[{kind}="{old}"]{{{kind}:{new}}}' for old, new in pairs for kind in ("fill", "stroke")
     )
-    return f"@media(prefers-color-scheme:dark){{{rules}}}"
+    return f"@media screen and (prefers-color-scheme:dark){{{rules}}}"
 
 
 _PAGE = """\

@@ -339,7 +339,9 @@ def _device_step(tally: _Tally, kernels: list[_Kernel]) -> Step:
     start, end = kernels[0].start, max(k.end for k in kernels)
     computing = _busy([k for k in kernels if k.part.owner != COMMUNICATION], parts)
     talking = [k for k in kernels if k.part.owner == COMMUNICATION]
-    busy = _union([*computing, *_without(talking, computing, parts)])
+    # A kernel of no length at either end bounds the step too.
+    ends = [(start, start), (end, end)]
+    busy = _union([*ends, *computing, *_without(talking, computing, parts)])
     starts = [kernel.start for kernel in kernels]
     for (_, idle_from), (until, _) in pairwise(busy):
         following = kernels[bisect_left(starts, until)]

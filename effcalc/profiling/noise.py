@@ -78,7 +78,7 @@ def disturbances(
 
     `threads` is how many the runs used. An empty list says that nothing was noticed.
     """
-    found = [*_load(before, after, threads)]
+    found = [*load(before, after, threads)]
     if before.throttled is not None and after.throttled is not None:
         events = after.throttled - before.throttled
         if events > 0:
@@ -98,7 +98,8 @@ def disturbances(
     return found
 
 
-def _load(before: Counters, after: Counters, threads: int) -> Iterator[str]:
+def load(before: Counters, after: Counters, threads: int) -> Iterator[str]:
+    """Say what else the processors did meanwhile."""
     if before.all is None or after.all is None or before.busy is None or after.busy is None:
         return
     passed = after.all - before.all

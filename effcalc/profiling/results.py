@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from effcalc.network import Network
 from effcalc.profiling.events import Owner, Part, Step
+from effcalc.profiling.roofline import Roofs
 from effcalc.profiling.statistics import Summary, percentile
 from effcalc.units import Value
 
@@ -44,7 +45,7 @@ class Measurement:
     `wall` and `device` are of runs without the profiler: from the call until all of its work is
     done, and by the device's own events. `network` is the trace of one step: its layers carry the
     costs; `merged` maps the paths of modules to the rows that repeated blocks share. `partial`
-    says why something is missing, "" where nothing is.
+    says why something is missing, "" where nothing is; `rank` is whose it is under torchrun.
     """
 
     batch: int
@@ -59,16 +60,20 @@ class Measurement:
     merged: Mapping[str, str] = field(default_factory=dict)
     noise: tuple[str, ...] = ()
     partial: str = ""
+    rank: int | None = None
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Measurements of one network, and where they were made."""
+    """Measurements of one network, and where they were made.
+
+    `roofs` are what the device was measured to do at most in this format, None where it was not.
+    """
 
     name: str
     measurements: tuple[Measurement, ...]
     environment: Mapping[str, Value]
-    notes: tuple[str, ...] = ()
+    roofs: Roofs | None = None
 
 
 def combine(steps: Sequence[Step]) -> Profiled | None:
@@ -99,4 +104,30 @@ def combine(steps: Sequence[Step]) -> Profiled | None:
         calls={part: count / len(kept) for part, count in calls.items()},
         samples={owner: tuple(times) for owner, times in samples.items()},
         runs=len(steps),
+    )
+
+
+def mean_of(ranks: Sequence[Profiled]) -> Profiled:
+    """Average what several ranks recorded, part by part and run by run."""
+    n = len(ranks)
+    parts: dict[Part, float] = {}
+    calls: dict[Part, float] = {}
+    samples: dict[Owner, list[float]] = {}
+    runs = min(rank.runs for rank in ranks)
+    for rank in ranks:
+        for part, time in rank.parts.items():
+            parts[part] = parts.get(part, 0.0) + time / n
+        for part, count in rank.calls.items():
+            calls[part] = calls.get(part, 0.0) + count / n
+        for owner, times in rank.samples.items():
+            mine = samples.setdefault(owner, [0.0] * runs)
+            for i in range(runs):
+                mine[i] += times[i] / n
+    return Profiled(
+        time=sum(rank.time for rank in ranks) / n,
+        host=sum(rank.host for rank in ranks) / n,
+        parts=parts,
+        calls=calls,
+        samples={owner: tuple(times) for owner, times in samples.items()},
+        runs=runs,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from effcalc.comm.collectives import ALGORITHMS, collective_cost
 from effcalc.comm.predict import Prediction
+from effcalc.comm.verify import Compared
 from effcalc.errors import InputError
 from effcalc.request import Many
 from effcalc.table import Column, Row, Table
@@ -218,3 +219,49 @@ BREAKDOWNS: Mapping[str, Callable[[str, Prediction], Table]] = {
     "stage": stages_table,
 }
 """What `--per` offers for one prediction."""
+
+
+def verify_table(title: str, rows: Sequence[Compared], environment: Mapping[str, Value]) -> Table:
+    """Predicted and measured payload of each rank in each phase."""
+    columns = (
+        Column("phase", "phase", "text"),
+        Column("rank", "rank", "int"),
+        Column("collectives", "collectives", "int", "that torch ran"),
+        Column("predicted", "predicted", "int", "payload bytes sent"),
+        Column("measured", "measured", "int", "payload bytes sent"),
+        Column("off", "off", "int", "bytes sent or received, the worse"),
+        Column("off_share", "off %", "percent", "of what was predicted", default=False),
+        Column("received_predicted", "received, predicted", "int", "bytes", default=False),
+        Column("received", "received", "int", "bytes, measured", default=False),
+        Column("messages", "messages", "int", "predicted to be sent", default=False),
+        Column("wire_sent", "on the wire", "int", "bytes sent, headers too", default=False),
+        Column("wire_received", "wire, received", "int", "bytes, headers too", default=False),
+        Column("differs", "differs", "text", "the first collective", default=False),
+    )
+    made: list[Row] = [
+        {
+            "phase": row.phase,
+            "rank": row.rank,
+            "collectives": row.collectives,
+            "predicted": row.predicted.sent,
+            "measured": row.sent,
+            "off": row.off,
+            "off_share": 100 * row.share,
+            "received_predicted": row.predicted.received,
+            "received": row.received,
+            "messages": row.predicted.messages_sent,
+            "wire_sent": None if row.wire is None else row.wire[0],
+            "wire_received": None if row.wire is None else row.wire[1],
+            "differs": row.differs or None,
+        }
+        for row in rows
+    ]
+    exact = sum(not row.off for row in rows)
+    how = (
+        "measured: acknowledged bytes of the process's own TCP connections (TCP_INFO), less "
+        "48 bytes for each header and notice of gloo's"
+        if rows[0].wire is not None
+        else "measured: the flight recorder's collectives, sent as a ring does"
+    )
+    said = (f"{exact} of {len(rows)} to the byte, sent and received", how)
+    return Table("comm-verify", title, columns, made, said, environment=environment, layout="rows")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from effcalc.deploy.onchip import ChipFit, Need, chips, holds_both, holds_weights, need
-from effcalc.deploy.sizes import Sizes, Storage, kept_of, pieces, stored
+from effcalc.deploy.sizes import Sizes, Storage, kept_of, pieces, steps, stored
 from effcalc.hardwarefile import Device, Link
 from effcalc.published import Claim
 from effcalc.scaling import Scaled
 from effcalc.solve import Fit
 from effcalc.table import Column, Row, Table
-from effcalc.units import Value, format_bytes, format_count, format_number
+from effcalc.units import Value, format_bytes, format_count, format_number, format_percent
+
+if TYPE_CHECKING:  # these need NumPy, which only --weights and --read load
+    from effcalc.deploy.effz import Tensor
+    from effcalc.deploy.ship import Shipped
 
 _KEPT = "biases, norms and running statistics stay float32 (float16 in float16)"
 
@@ -249,3 +254,73 @@ def paper_table(claims: Sequence[Claim]) -> Table:
     notes.append("same, as MiB: as printed when the paper's MB are 2^20 bytes")
     title = f"{first.published.table}, by arithmetic"
     return Table("deploy-paper", title, columns, rows, tuple(notes), layout="rows")
+
+
+def shipped_table(
+    at: Scaled, storage: Storage, shipped: Shipped, how: str, title: str, written: str | None
+) -> Table:
+    """What each step of a compression made of given weights, beside the formulas' sizes."""
+    columns = (
+        Column("step", "stored as", "text", "how the weights are stored"),
+        Column("size", "size", "bytes", "of these weights"),
+        Column("smaller", "smaller", "ratio", "float32 over it"),
+        Column("values", "values", "bytes", "weights, or their codes"),
+        Column("indices", "indices", "bytes", "positions of the weights kept"),
+        Column("tables", "tables", "bytes", "codebooks, code lengths, lanes"),
+        Column("kept", "floats", "bytes", "what stays as it was", False),
+        Column("formula", "formula", "bytes", "expected from the architecture alone"),
+        Column("padding", "padding", "int", "zeros stored for long gaps", False),
+    )
+    tensors = list(pieces(at.network))
+    formulas = {way.name: stored(tensors, way).total for way in steps(storage)}
+    base = shipped.steps[Storage().name].total
+    rows: list[Row] = [
+        {
+            "step": step,
+            "size": size.total,
+            "smaller": base / size.total,
+            **dict(zip(Sizes._fields, size, strict=True)),
+            "formula": formulas.get(step),
+        }
+        for step, size in shipped.steps.items()
+    ]
+    for step, total in (("predicted file", shipped.predicted), (written, len(shipped.data))):
+        if step is not None:
+            rows.append({"step": step, "size": total, "smaller": base / total})
+    names = "by their names" if how == "names" else "by their shapes alone, not by their names"
+    notes = [
+        f"the file's tensors match the network's {names}",
+        f"coded: {shipped.coded} of {shipped.tensors} tensors; the others stay as they were",
+        f"error of the coded weights: {format_percent(shipped.error * 100)} of their root mean "
+        "square, without training again",
+        "entropy bound: of any code of single symbols; formula: weights at random positions",
+        "predicted: by counting symbols, with names and checksum; decoded weights equal the "
+        "quantised ones bit for bit",
+    ]
+    return Table("deploy-weights", title, columns, rows, tuple(notes), layout="rows")
+
+
+def effz_table(tensors: Sequence[Tensor], title: str) -> Table:
+    """What an .effz file holds, a row for each tensor."""
+    columns = (
+        Column("name", "tensor"),
+        Column("shape", "shape"),
+        Column("stored", "stored as", "text", "centroids, or the dtype"),
+        Column("entries", "entries", "int", "codes, those of padding zeros too"),
+        Column("bytes", "bytes", "int", "without name and shape"),
+        Column("bits", "bits each", "number", "for each number", False),
+    )
+    rows: list[Row] = [
+        {
+            "name": t.name,
+            "shape": "x".join(map(str, t.shape)) or "scalar",
+            "stored": t.dtype if t.centroids is None else f"{len(t.centroids)} centroids",
+            "entries": t.streams[0].count if t.streams else None,
+            "bytes": t.payload_bytes,
+            "bits": 8 * t.payload_bytes / t.numel if t.numel else None,
+        }
+        for t in tensors
+    ]
+    total: Row = {"name": "total", "bytes": sum(t.payload_bytes for t in tensors)}
+    notes = ("checksum and every code are right: all tensors decode",)
+    return Table("deploy-file", title, columns, rows, notes, total, layout="rows")

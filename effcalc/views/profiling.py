@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from effcalc.errors import InputError, one_line, suggest
 from effcalc.network import Layer
 from effcalc.ops import Cost, cost, total
 from effcalc.profiling.events import Owner
-from effcalc.profiling.results import Measurement, Profile, Profiled
+from effcalc.profiling.results import Measurement, Profile, Profiled, mean_of
+from effcalc.profiling.roofline import ABOVE, Roofs, verdict, why_above
 from effcalc.profiling.statistics import summarize
 from effcalc.table import CONVENTIONS, Column, Row, Table
-from effcalc.units import Value
+from effcalc.units import Value, format_bandwidth, format_flops, format_percent
 
 PER = ("layer", "module", "kernel")
 
@@ -29,6 +30,7 @@ OTHERS: Mapping[str, tuple[str, str]] = {
 """The rows that are not layers, in order: what they are called, and what they are."""
 
 SUMMARY = (
+    Column("rank", "rank", "int", "of the processes under torchrun"),
     Column("batch", "batch", "int", "images or samples in a run"),
     Column("dtype", "dtype", "text", "numeric format", default=False),
     Column("mode", "mode", "text", "infer, or train: a whole step", default=False),
@@ -42,6 +44,7 @@ SUMMARY = (
     Column("throughput", "samples/s", "number", "batch over latency"),
     Column("macs", "MACs", "count", "of a run, as traced", default=False),
     Column("flops_rate", "achieved", "flops_per_second", "FLOPs over latency"),
+    Column("mfu", "of peak", "percent", "achieved, of the measured peak", default=False),
     Column("peak_memory", "peak mem.", "bytes", "most memory at once, weights included"),
     Column("held_memory", "held", "bytes", "of it weights, buffers, optimizer state", False),
     Column("runs", "runs", "int", "timed", default=False),
@@ -64,14 +67,15 @@ class _Group:
     backward: float = 0.0
     calls: float = 0.0
     cost: Cost | None = None
+    layers: list[Layer] = field(default_factory=list)
     samples: list[tuple[float, ...]] = field(default_factory=list)
 
 
 def profile_table(profile: Profile) -> Table:
     """One row for each batch size: latency and its spread, throughput, memory, noise."""
-    rows = [_summary_row(m) for m in profile.measurements]
+    rows = [_summary_row(m, profile.roofs) for m in profile.measurements]
     used = {key for row in rows for key, value in row.items() if value is not None}
-    columns = tuple(c for c in SUMMARY if c.key in used or c.default)
+    columns = tuple(c for c in SUMMARY if c.key in used or (c.default and c.key != "rank"))
     if len(rows) > 1:  # with several rows the table has 80 columns, with one there is room for all
         shown = columns
     else:
@@ -97,8 +101,10 @@ def _title(profile: Profile) -> str:
 
 def _notes(profile: Profile) -> tuple[str, ...]:
     notes = []
+    first = profile.measurements[0]
     for m in profile.measurements:
         at = f"batch {m.batch}: " if len(profile.measurements) > 1 else ""
+        at = at if m.rank is None else f"rank {m.rank}, {at}"
         notes += [f"{at}noise: {text}" for text in m.noise]
         if m.partial:
             notes.append(f"{at}PARTIAL: {m.partial}")
@@ -111,17 +117,28 @@ def _notes(profile: Profile) -> tuple[str, ...]:
              f"{where.get('caches')} caches"]  # fmt: skip
     if where.get("compiled") != "no":
         parts.append("torch.compile")
+    if "ranks" in where:
+        parts.append(f"{where['ranks']} ranks over {where['backend']}")
     if "amp_format" in where:
         parts.append(f"amp in {where['amp_format']}")
     if "untested" in where:
         parts.append(str(where["untested"]))
     notes.append(", ".join(part for part in parts if part) + f"; torch {where.get('torch')}")
-    return (*dict.fromkeys(notes), *profile.notes)
+    if profile.roofs is None:
+        notes.append("no measured roofs of this device and format: effcalc device measures them")
+    else:
+        notes.append(
+            f"roofs by effcalc device: {format_flops(profile.roofs.flops)} of "
+            f"{where.get('amp_format', first.dtype)} products, "
+            f"{format_bandwidth(profile.roofs.bandwidth[-1][1])} of memory"
+        )
+    return tuple(dict.fromkeys(notes))
 
 
-def _summary_row(m: Measurement) -> Row:
+def _summary_row(m: Measurement, roofs: Roofs | None) -> Row:
     cost_ = None if m.network is None else total([(cost(la), la.count) for la in m.network.layers])
     row: dict[str, Value] = {
+        "rank": m.rank,
         "batch": m.batch,
         "dtype": m.dtype,
         "mode": m.mode,
@@ -139,7 +156,9 @@ def _summary_row(m: Measurement) -> Row:
         "partial": m.partial or None,
     }
     if cost_ is not None:
-        row |= {"macs": cost_.macs, "flops_rate": cost_.flops / m.wall.median}
+        rate = cost_.flops / m.wall.median
+        row |= {"macs": cost_.macs, "flops_rate": rate}
+        row["mfu"] = None if roofs is None else 100 * rate / roofs.flops
     if m.memory is not None:
         row |= {"peak_memory": m.memory.peak, "held_memory": m.memory.held}
     if m.profiled is not None:
@@ -180,15 +199,20 @@ def breakdown_table(profile: Profile, per: str, max_level: int | None = None) ->
     A "layer" is a row of `effcalc scale --per layer`, where identical blocks share one; a
     "module" each of them by itself. Raises `InputError` where nothing was recorded.
     """
-    if len(profile.measurements) != 1:
-        raise InputError(f"--per {per} is for one batch size, and this has "
-                         f"{len(profile.measurements)}")  # fmt: skip
+    batches = {m.batch for m in profile.measurements}
+    if len(batches) != 1:
+        raise InputError(f"--per {per} is for one batch size, and this has {len(batches)}")
     m = profile.measurements[0]
-    if m.profiled is None:
+    recorded = [r.profiled for r in profile.measurements if r.profiled is not None]
+    if not recorded:
         raise InputError(f"--per {per}: nothing was recorded ({m.partial or 'no layers'})")
+    mean = recorded[0] if len(recorded) == 1 else mean_of(recorded)
     if per == "kernel":
-        return _kernel_table(profile, m, m.profiled)
-    return _layer_table(profile, m, m.profiled, per, max_level)
+        return _kernel_table(profile, m, mean)
+    table = _layer_table(profile, m, mean, per, max_level)
+    return (
+        table if len(recorded) == 1 else _with_slowest(table, profile, m, recorded, per, max_level)
+    )
 
 
 def _namer(
@@ -217,6 +241,7 @@ def _layer_table(
         if not path and any(la.attrs.get("phase") for la in layers):
             continue  # the trace gives the loss and the optimizer to the whole model, too
         costs = [(cost(la), la.count) for la in layers]
+        group.layers += layers
         group.cost = total([*costs, (group.cost, 1)] if group.cost is not None else costs)
         ops = {la.op for la in layers} | ({group.op} if group.op else set())
         group.op = next(iter(ops)) if len(ops) == 1 else "several"
@@ -230,13 +255,13 @@ def _layer_table(
         group.calls += profiled.calls.get(part, 0.0)
     for owner, times in profiled.samples.items():
         groups[name(owner)].samples.append(times)
-    rows = [_layer_row(n, g, profiled) for n, g in groups.items() if g.time > 0]
+    rows = [_layer_row(n, g, profiled, profile.roofs) for n, g in groups.items() if g.time > 0]
     return Table(
         "profile-layers",
         f"{_title(profile)}, batch {m.batch}, by {per}",
-        _layer_columns(per, m),
+        _layer_columns(per, m, profile.roofs is not None),
         rows,
-        (*_breakdown_notes(m, profiled), *_notes(profile)),
+        (*_above_roof(rows, profile), *_breakdown_notes(m, profiled), *_notes(profile)),
         total=_layer_total(groups.values(), m, profiled),
         conventions=CONVENTIONS,
         environment=profile.environment,
@@ -244,7 +269,38 @@ def _layer_table(
     )
 
 
-def _layer_columns(per: str, m: Measurement) -> tuple[Column, ...]:
+def _with_slowest(
+    table: Table,
+    profile: Profile,
+    m: Measurement,
+    ranks: Sequence[Profiled],
+    per: str,
+    max_level: int | None,
+) -> Table:
+    """Add each row's time on the rank where it took longest; `time` is the mean of the ranks."""
+    name = _namer(profile, m, per, max_level)
+    slowest: dict[str, float] = {}
+    for rank in ranks:
+        times: dict[str, float] = {}
+        for part, time in rank.parts.items():
+            times[name(part.owner)] = times.get(name(part.owner), 0.0) + time
+        for row, time in times.items():
+            slowest[row] = max(slowest.get(row, 0.0), time)
+    column = Column("slowest", "slowest", "seconds", "on the rank where it took longest")
+    columns = [
+        replace(c, default=c.default and c.key not in ("bandwidth", "achieved"))
+        for c in table.columns
+    ]
+    columns.insert(next(i for i, c in enumerate(columns) if c.key == "time") + 1, column)
+    rows = [{**row, "slowest": slowest.get(str(row["name"]))} for row in table.rows]
+    total = {**(table.total or {}), "slowest": max(rank.time for rank in ranks)}
+    note = f"time: the mean of {len(ranks)} ranks"
+    return replace(
+        table, columns=tuple(columns), rows=rows, total=total, notes=(note, *table.notes)
+    )
+
+
+def _layer_columns(per: str, m: Measurement, judged: bool) -> tuple[Column, ...]:
     clock = "device" if m.device is not None else "wall"
     return (
         Column("name", per, "text", "identical blocks share a row" if per == "layer" else ""),
@@ -260,12 +316,14 @@ def _layer_columns(per: str, m: Measurement) -> tuple[Column, ...]:
         Column("flops", "FLOPs", "count", "2 × MACs + other arithmetic", default=False),
         Column("flops_rate", "achieved", "flops_per_second", "FLOPs over time"),
         Column("moved_bytes", "moved", "bytes", "operands and results, once each", default=False),
-        Column("bandwidth", "bandwidth", "bytes_per_second", "moved over time"),
-        Column("intensity", "FLOP/B", "number", "FLOPs over bytes moved"),
+        Column("bandwidth", "bandwidth", "bytes_per_second", "moved over time", not judged),
+        Column("intensity", "FLOP/B", "number", "FLOPs over bytes moved", not judged),
+        Column("bound", "bound", "text", "the roof that allows least: docs/profiling.md", judged),
+        Column("efficiency", "of roof", "percent", "least time by it, of the time", judged),
     )
 
 
-def _layer_row(name: str, group: _Group, profiled: Profiled) -> Row:
+def _layer_row(name: str, group: _Group, profiled: Profiled, roofs: Roofs | None) -> Row:
     row: dict[str, Value] = {
         "name": name,
         "op": group.op or None,
@@ -288,7 +346,27 @@ def _layer_row(name: str, group: _Group, profiled: Profiled) -> Row:
             "bandwidth": moved / group.time if moved else None,
             "intensity": flops / moved if moved and flops else None,
         }
+        if roofs is not None:
+            judged = verdict(group.layers, group.time, group.python, roofs)
+            if judged is not None:
+                row |= {"bound": judged.bound, "efficiency": 100 * judged.efficiency}
     return row
+
+
+def _above_roof(rows: list[Row], profile: Profile) -> list[str]:
+    """Name layers that are faster than their roof, with likely causes: none is clipped."""
+    above: dict[str, list[str]] = {}
+    for row in rows:
+        efficiency, bound = row.get("efficiency"), str(row.get("bound"))
+        if isinstance(efficiency, float) and efficiency > 100 * ABOVE:
+            above.setdefault(bound, []).append(f"{row['name']} {format_percent(efficiency, 3)}")
+    where = profile.environment
+    return [
+        f"above the roof ({bound}): {', '.join(names[:5])}"
+        + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        + f"; likely: {why_above(str(where.get('dtype')), str(where.get('device_type')), bound)}"
+        for bound, names in above.items()
+    ]
 
 
 def _layer_total(groups: object, m: Measurement, profiled: Profiled) -> Row:

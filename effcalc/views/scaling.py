@@ -107,6 +107,11 @@ def _row(figures: Sequence[Figure], at: Scaled | Part) -> dict[str, Value]:
     return {figure.key: figure.value(at) for figure in figures}
 
 
+def scale_figures(arch: Arch) -> tuple[Figure, ...]:
+    """What `effcalc scale` says of a network, in order."""
+    return (*SCALING, *COSTS, *GROWTH, *(NEAREST if arch.variants else ()))
+
+
 def scale_table(
     arch: Arch, rows: Sequence[Scaled] | Many[Scaled], title: str, workers: int
 ) -> Table:
@@ -114,7 +119,7 @@ def scale_table(
 
     A single row has room for every figure; several show people what fits 80 columns.
     """
-    figures = (*SCALING, *COSTS, *GROWTH, *(NEAREST if arch.variants else ()))
+    figures = scale_figures(arch)
     several = not isinstance(rows, Sequence) or len(rows) > 1
     columns = tuple(f.column(_ROWS if several else _RECORD) for f in figures)
     made: Iterable[Row]

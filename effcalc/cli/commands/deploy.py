@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import Network, OutputOptions, ScalingOptions
+from effcalc.cli.options import DEFAULT_NETWORK, Network, OutputOptions, ScalingOptions
 
 if TYPE_CHECKING:
     from effcalc.deploy.sizes import Storage
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from effcalc.table import Table
 
 Bits = Annotated[
-    str, typer.Option("--bits", metavar="NUMBERS", help="Bits of codebooks, 1 to 8: 8,6,4.")
+    str | None,
+    typer.Option(
+        "--bits", metavar="NUMBERS", help="Bits of codebooks, 1 to 8; 8,6,4 unless given."
+    ),
 ]
 Density = Annotated[
     str | None,
@@ -23,8 +26,12 @@ Density = Annotated[
     ),
 ]
 IndexBits = Annotated[
-    str,
-    typer.Option("--index-bits", metavar="N", help="Bits of a kept weight's relative index."),
+    str | None,
+    typer.Option(
+        "--index-bits",
+        metavar="N",
+        help="Bits of a kept weight's index, relative to the one before; 4 unless given.",
+    ),
 ]
 Huffman = Annotated[
     bool,
@@ -35,7 +42,7 @@ DeepCompression = Annotated[
     typer.Option(
         "--deep-compression",
         metavar="KEYS",
-        help="The steps to density=0.33,bits=6 (also index_bits=4), and what each byte is.",
+        help="The steps to density=0.33,bits=6 (also index_bits=4, huffman=no), and their bytes.",
     ),
 ]
 LinkOption = Annotated[
@@ -63,15 +70,35 @@ Paper = Annotated[
     bool,
     typer.Option("--paper", help="SqueezeNet's table 2, as printed and by arithmetic."),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="Compress the network's .safetensors weights, by --deep-compression.",
+    ),
+]
+Write = Annotated[
+    str | None,
+    typer.Option("--write", metavar="FILE", help="Write the compressed --weights: my.effz."),
+]
+Read = Annotated[
+    str | None,
+    typer.Option("--read", metavar="FILE", help="Check an .effz file and say what it holds."),
+]
+Restore = Annotated[
+    str | None,
+    typer.Option("--restore", metavar="FILE", help="Decode --read into a .safetensors file."),
+]
 
 
 def deploy(
     network: Network,
     scaling: ScalingOptions,
     output: OutputOptions,
-    bits: Bits = "8,6,4",
+    bits: Bits = None,
     density: Density = None,
-    index_bits: IndexBits = "4",
+    index_bits: IndexBits = None,
     huffman: Huffman = False,
     deep_compression: DeepCompression = None,
     link: LinkOption = None,
@@ -79,12 +106,20 @@ def deploy(
     on_chip: OnChip = None,
     fit_device: FitDevice = None,
     paper: Paper = False,
+    weights: Weights = None,
+    write: Write = None,
+    read: Read = None,
+    restore: Restore = None,
 ) -> None:
     """Size a network for shipping: in every storage, over a link, on a chip.
 
     Storages are float32, float16, int8, int4, codebooks of --bits, and with --density those
     pruned too, with relative indices and their padding. Sizes are of parameters and running
     statistics. A chip holds a network in its own memory, without any other.
+
+    --weights really prunes (by magnitude, in each tensor), clusters and codes given weights, and
+    reads them back; --write keeps the result, and --read and --restore need no network. These
+    need effcalc[deploy].
 
     Examples:
     effcalc deploy squeezenet-1.0
@@ -94,6 +129,8 @@ def deploy(
     effcalc deploy mobilenet-v2 --width 0.5 --on-chip all
     effcalc deploy squeezenet-1.1 --fit-device virtex-7
     effcalc deploy --paper
+    effcalc deploy --weights my-w.safetensors --deep-compression bits=6
+    effcalc deploy --read my-w.effz --restore my-restored.safetensors
     """
     from effcalc.cli.networks import one_network, title
     from effcalc.cli.output import write_table
@@ -108,12 +145,31 @@ def deploy(
         "--on-chip": on_chip is not None,
         "--fit-device": fit_device is not None,
         "--paper": paper,
+        "--read": read is not None,
     }
     modes = [option for option, is_given in asked.items() if is_given]
     if len(modes) > 1:
         raise InputError(f"{' and '.join(modes)} are tables of their own; give one of them")
-    if link is not None and modes and deep_compression is None:
-        raise InputError(f"--link is for sizes; leave out {modes[0]}")
+    [mode] = modes or [""]
+    if weights is not None and mode != "--deep-compression":
+        raise InputError("--weights needs --deep-compression, such as density=0.33,bits=6")
+    mode = "--weights" if weights is not None else mode
+    # Each option with those that it is for: what would be ignored is refused.
+    sizes = ("", "--on-chip", "--fit-device")
+    for option, value, use in (
+        ("--bits", bits, sizes),
+        ("--density", density, sizes),
+        ("--index-bits", index_bits, sizes),
+        ("--huffman", huffman or None, sizes),
+        ("--link", link, ("", "--deep-compression")),
+        ("--write", write, ("--weights",)),
+        ("--restore", restore, ("--read",)),
+    ):
+        if value is not None and mode not in use:
+            instead = f"leave out {mode}" if "" in use else f"it is for {use[0]}"
+            raise InputError(f"{option} is not for this table; {instead}")
+    if mode in ("--paper", "--read") and (network, scaling) != (DEFAULT_NETWORK, ScalingOptions()):
+        raise InputError(f"{mode} is about networks of its own; leave out network and scaling")
     count = parse_count(clients, "--clients")
     if count < 1 or (count > 1 and link is None):
         raise InputError("--clients is how many the network is sent to over --link: at least 1")
@@ -121,9 +177,19 @@ def deploy(
         storages = steps(parse_compression(deep_compression))
     else:
         shares = None if density is None else parse_values(density, "--density")
-        index = parse_count(index_bits, "--index-bits")
-        storages = standard(parse_values(bits, "--bits"), shares, index, huffman)
-    if paper:
+        if shares is None and index_bits is not None:
+            raise InputError("--index-bits is for pruned weights; give --density 0.33 too")
+        index = parse_count(index_bits or "4", "--index-bits")
+        storages = standard(parse_values(bits or "8,6,4", "--bits"), shares, index, huffman)
+    if read is not None:
+        table = _file(read, restore)
+    elif weights is not None:
+        compression = parse_compression(deep_compression or "")
+        if not compression.huffman:
+            raise InputError("--weights are always Huffman-coded; leave out huffman=no")
+        at = one_network(network, scaling, "deploy")
+        table = _compressed(at, weights, compression, write)
+    elif paper:
         table = _paper()
     elif fit_device is not None:
         table = _largest(network, scaling, fit_device, storages)
@@ -170,3 +236,49 @@ def _largest(network: str, scaling: ScalingOptions, name: str, storages: list[St
     bases = (scaling.alpha, scaling.beta, scaling.gamma)
     fits = largest_on(device, arch, storages, bases, not scaling.no_head)
     return chip_fit_table(fits, device, f"{arch.title}, the largest on {device.title}")
+
+
+def _compressed(at: Scaled, weights: str, compression: Storage, write: str | None) -> Table:
+    """Compress weights, read them back, and write the file where one is asked for."""
+    from effcalc.cli.networks import title
+    from effcalc.cli.output import check_output, open_output, progress
+    from effcalc.errors import need
+    from effcalc.views.deploy import shipped_table
+
+    need("numpy", "--weights", "deploy")
+    from effcalc.deploy import safetensors
+    from effcalc.deploy.match import matched
+    from effcalc.deploy.ship import compress
+
+    if write is not None:
+        check_output(write, "--write")
+    file = safetensors.read(weights)
+    how = matched({name: e.shape for name, e in file.entries.items()}, at.network, weights)
+    count = len(file.entries)
+    shipped = compress(file, compression, lambda names: progress(names, "tensors", count))
+    if write is not None:
+        with open_output(write, "--write", binary=True) as out:
+            out.write(shipped.data)
+    return shipped_table(at, compression, shipped, how, f"{title(at)}, compressed", write)
+
+
+def _file(read: str, restore: str | None) -> Table:
+    """Decode an .effz file, to a .safetensors file where one is asked for."""
+    from effcalc.cli.output import check_output, open_output
+    from effcalc.errors import need, one_line
+    from effcalc.views.deploy import effz_table
+
+    need("numpy", "--read", "deploy")
+    from effcalc.deploy import effz, safetensors
+
+    if restore is not None:
+        check_output(restore, "--restore")
+    tensors = effz.read(read)
+    decoded = (flat for _, flat in effz.restore(tensors, read))
+    if restore is None:
+        for _ in decoded:
+            pass
+    else:
+        with open_output(restore, "--restore", binary=True) as out:
+            safetensors.write(out, [(t.name, t.dtype, t.shape) for t in tensors], decoded)
+    return effz_table(tensors, one_line(read))

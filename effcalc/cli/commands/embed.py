@@ -7,85 +7,88 @@ from typing import Annotated
 
 import typer
 
-from effcalc.errors import CheckFailed, InputError, RunError, one_line, suggest
-
-PURE = ("archs", "comm", "compare", "deploy", "papers", "scale")
-"""The commands that a document may hold: they read architecture files and write nothing."""
-
-_REFUSED = ("--output", "-o", "--format", "--help", "-h", "--debug", "--version")
-
 Paths = Annotated[
     list[str],
-    typer.Argument(metavar="PATH...", help="Documents, and folders of them."),
+    typer.Argument(metavar="PATH...", help="Documents, folders of them, or patterns: 'docs/*.md'."),
 ]
 Check = Annotated[
-    bool, typer.Option("--check", help="Write nothing; exit 1 where a region is stale.")
+    bool,
+    typer.Option(
+        "--check", help="Write nothing; show what is stale and exit 1.", show_default=False
+    ),
+]
+Diff = Annotated[bool, typer.Option("--diff", help="Show what was filled.", show_default=False)]
+AllowTargets = Annotated[
+    bool,
+    typer.Option(
+        "--allow-targets",
+        help="Let documents run effcalc count, which imports the code it is pointed at.",
+        show_default=False,
+    ),
+]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--time-limit",
+        metavar="SECONDS",
+        help="Time of one command, by default 10; all together may take ten times as long.",
+    ),
 ]
 
 
-def embed(paths: Paths, check: Check = False) -> None:
-    """Fill the marked regions of Markdown, HTML and LaTeX documents with tables.
+def embed(
+    paths: Paths,
+    check: Check = False,
+    diff: Diff = False,
+    allow_targets: AllowTargets = False,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Fill the marked regions of documents with tables, figures and pictures.
 
-    A region begins with the comment `effcalc: COMMAND` and ends with `effcalc end`. Only what is
-    between the two changes. The commands are those that read architecture files and compute, such
-    as scale and compare; files they read are found beside the document and lie in its repository.
+    Documents are Markdown, MyST, HTML, reStructuredText, LaTeX and notebooks. A region begins with
+    a comment, `effcalc: COMMAND`, and ends with one, `effcalc end`; only what is between the two
+    changes. Commands are those that compute, such as scale, compare, value and show. They read
+    files beside the document, in the repository that the current folder is in, and no document is
+    written unless all are well.
 
     Examples:
     effcalc embed README.md docs
     effcalc embed --check README.md docs
+    effcalc embed 'paper/**/*.tex' --diff
     """
-    import difflib
-    import os
+    import shlex
     import sys
 
-    from effcalc.embed import fill, syntax_of
+    from effcalc.cli.output import write_files
+    from effcalc.cli.regions import TIME_LIMIT, Runner
+    from effcalc.embed import fill
+    from effcalc.errors import CheckFailed, InputError, one_line
     from effcalc.paths import place
+    from effcalc.units import parse_number
 
+    seconds = TIME_LIMIT if time_limit is None else parse_number(time_limit, "--time-limit")
+    if seconds <= 0:
+        raise InputError("--time-limit: must be above zero")
     root = _root()
-    cache: dict[tuple[str, str, Path], str] = {}
-    changed = []
+    runner = Runner(root, allow_targets, seconds)
+    changed: dict[str, bytes] = {}
     for path in _documents(paths):
-        syntax = syntax_of(path.name)
-        if syntax is None:
-            raise InputError(f"{one_line(path)}: is no Markdown, HTML or LaTeX document")
         real = place(path, root)
         try:
             data = real.read_bytes()
         except OSError as error:
             raise InputError(f"{one_line(path)}: cannot be read: {error.strerror}") from None
-
-        def compute(command: str, format: str, base: Path = real.parent) -> str:
-            key = (command, format, base)
-            if key not in cache:
-                cache[key] = _run(command, format, base, root)
-            return cache[key]
-
-        new, stale = fill(data, str(path), syntax, compute)
-        if stale:
-            changed.append((path, real, new))
-        for line, old, text in stale if check else ():
-            print(f"--- {path}: line {line}\n+++ {path}: line {line}")
-            hunks = list(difflib.unified_diff(old.splitlines(), text.splitlines(), lineterm=""))
-            print("\n".join(hunks[2:]))
-    if check:
-        if changed:
-            import shlex
-
-            names = shlex.join(str(path) for path, _, _ in changed)
-            raise CheckFailed(f"stale; run effcalc embed {names}")
-        return
-    for path, real, new in changed:
-        temporary = real.with_name(f".effcalc-{os.getpid()}-{os.urandom(4).hex()}.tmp")
-        try:
-            with open(temporary, "xb") as file:
-                file.write(new)
-            temporary.chmod(real.stat().st_mode & 0o7777)
-            os.replace(temporary, real)
-        except OSError as error:
-            raise RunError(f"cannot write {one_line(path)!r}: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        print(f"filled {path}", file=sys.stderr)
+        filled = fill(data, str(path), runner.compute(real.parent))
+        if filled.diff:
+            changed[str(path)] = filled.data
+            if check or diff:
+                print("\n".join(filled.diff))
+    if check and changed:
+        names = shlex.join(changed)
+        raise CheckFailed(f"stale; mend with: effcalc embed {names}")
+    write_files(changed, "embed")
+    for name in changed:
+        print(f"filled {one_line(name)}", file=sys.stderr)
 
 
 def _root() -> Path:
@@ -95,49 +98,25 @@ def _root() -> Path:
 
 
 def _documents(paths: list[str]) -> list[Path]:
+    """Find the documents: those named, in folders and their folders, and of patterns."""
     import os
+    from glob import glob, has_magic
 
-    from effcalc.embed import syntax_of
+    from effcalc.embed import is_document
+    from effcalc.errors import InputError, one_line
 
     found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if not path.is_dir():
-            found[path] = None
-            continue
-        for folder, folders, files in os.walk(path):
-            folders[:] = sorted(f for f in folders if not f.startswith((".", "node_modules")))
-            found |= {Path(folder, f): None for f in sorted(files) if syntax_of(f)}
+    for text in paths:
+        matches = [text]
+        if has_magic(text) and not os.path.lexists(text):
+            matches = sorted(glob(text, recursive=True))
+            if not matches:
+                raise InputError(f"{one_line(text)}: matches no file")
+        for path in map(Path, matches):
+            if path.is_dir():
+                for folder, folders, files in os.walk(path):
+                    folders[:] = sorted(f for f in folders if not f.startswith((".", "node_mod")))
+                    found |= {Path(folder, f): None for f in sorted(files) if is_document(f)}
+            elif len(matches) == 1 or is_document(path.name):
+                found[path] = None
     return list(found)
-
-
-def _run(command: str, format: str, base: Path, root: Path) -> str:
-    """Run one pure command in this process and return its table in the document's format."""
-    import shlex
-
-    from effcalc.cli.app import run
-    from effcalc.cli.output import captured
-    from effcalc.formats import html_fragment, render
-    from effcalc.paths import confined
-
-    try:
-        args = shlex.split(command)
-    except ValueError as error:
-        raise InputError(f"{one_line(command)!r}: {one_line(error)}") from None
-    name = args[0] if args else ""
-    if name not in PURE:
-        known = ", ".join(PURE)
-        raise InputError(f"no document runs {name!r}{suggest(name, PURE)}; known: {known}")
-    for arg in args:
-        if arg.startswith(_REFUSED):
-            raise InputError(f"{one_line(arg)}: is not for a region")
-    from typer import TyperException
-
-    with confined(base, root), captured() as tables:
-        try:
-            run(args)
-        except TyperException as error:
-            raise InputError(one_line(error.format_message())) from None
-    table, look = tables[0]
-    if format == "html":
-        return "".join(html_fragment(table, look))
-    return "".join(render(table, format, look))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from effcalc.profiling.results import Measurement, Profile
     from effcalc.table import Table
+    from effcalc.torch.profile.ranks import Ranks
     from effcalc.torch.profile.run import Settings
     from effcalc.torch.profile.subject import Source
 
@@ -83,6 +84,20 @@ Per = Annotated[
     str | None,
     typer.Option("--per", metavar="PART", help="Break the time down: layer, module or kernel."),
 ]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against", metavar="FILE.json", help="Say what is slower than in a saved profile."
+    ),
+]
+FailSlower = Annotated[
+    str | None,
+    typer.Option(
+        "--fail-slower",
+        metavar="PERCENT",
+        help="With --against, end with 1 where it is slower by more, and beyond the noise: 5%.",
+    ),
+]
 Trace = Annotated[
     str | None,
     typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto or Chrome (.json)."),
@@ -108,12 +123,15 @@ def profile(
     input: Inputs = [],  # noqa: B006
     per: Per = None,
     trace: Trace = None,
+    against: Against = None,
+    fail_slower: FailSlower = None,
 ) -> None:
     """Measure what a network really takes on this machine: latency, layers, kernels, memory.
 
     The latency is the median of runs without a profiler, with 10th and 90th percentile and a 95%
     interval; what may have disturbed it is said beside it. --per then splits a run under torch's
-    profiler; its rows sum to the run.
+    profiler; its rows sum to the run. Roofs that effcalc device measured say what bounds a layer.
+    Under torchrun each rank profiles itself, training through DDP, and rank 0 prints one table.
 
     Examples:
     effcalc profile
@@ -121,10 +139,12 @@ def profile(
     effcalc profile resnet-50 --batch 8 --per layer
     effcalc profile torchvision:vit_b_16 --mode train --batch 8 --per kernel
     effcalc profile mypackage.models:make --arg depth=3 --input 8x3x64x64
-    effcalc profile --per layer --output profile.json
+    effcalc profile --per layer --output before.json
+    effcalc profile --per layer --against before.json --fail-slower 5%
+    torchrun --nproc-per-node 2 -m effcalc profile resnet-50 --mode train
     """
     from effcalc.cli.output import check_output, write_table
-    from effcalc.errors import EffcalcError, InputError, need
+    from effcalc.errors import CheckFailed, EffcalcError, InputError, need
     from effcalc.views.profiling import check_per
 
     check_per(per, max_level, compiled=compile)
@@ -133,9 +153,13 @@ def profile(
         raise InputError("--per and --trace are for one batch size, such as --batch 8")
     if trace is not None:
         check_output(trace)
+    old, limit = _saved(against, fail_slower, per)
     need("torch", "profiling", "torch")
+    from effcalc.torch.profile.ranks import launched
     from effcalc.torch.profile.run import Settings
 
+    ranks = launched()
+    first = ranks is None or ranks.rank == 0
     settings = Settings(
         mode=mode,
         dtype=dtype,
@@ -146,7 +170,8 @@ def profile(
         channels_last=channels_last,
         compile=compile,
         cold=cold,
-        trace=trace,
+        trace=trace if first else None,
+        ranks=ranks,
     )
     measured: list[Profile] = []
     try:
@@ -154,10 +179,46 @@ def profile(
             measured[:] = [made]
     except (KeyboardInterrupt, EffcalcError):
         # What was measured is kept, and marked partial.
-        if measured and (per is None or measured[0].measurements[0].profiled is not None):
+        recorded = measured and measured[0].measurements[0].profiled is not None
+        if measured and first and (per is None or recorded):
             write_table(_table(measured[0], per, max_level), output)
         raise
-    write_table(_table(measured[0], per, max_level), output)
+    if not first:
+        return
+    table = _table(measured[0], per, max_level)
+    if old is not None and against is not None:
+        from effcalc.views.against import against_table, slower
+
+        table = against_table(old, table, against)
+        write_table(table, output)
+        found = slower(table, limit) if limit is not None else []
+        if found:
+            raise CheckFailed(f"--fail-slower {fail_slower}: {', '.join(found)}")
+        return
+    write_table(table, output)
+
+
+def _saved(
+    against: str | None, fail_slower: str | None, per: str | None
+) -> tuple[Table | None, float | None]:
+    """Read the profile to compare with, and the limit in percent, before anything is measured."""
+    from effcalc.errors import InputError
+    from effcalc.saved import read_saved
+    from effcalc.units import parse_number
+    from effcalc.views.against import check_comparable
+
+    if against is None:
+        if fail_slower is not None:
+            raise InputError("--fail-slower needs something to be slower than: --against FILE.json")
+        return None, None
+    limit = None
+    if fail_slower is not None:
+        limit = parse_number(fail_slower.removesuffix("%"), "--fail-slower")
+        if limit < 0:
+            raise InputError("--fail-slower: must not be negative")
+    old = read_saved(against)
+    check_comparable(old, per, against)
+    return old, limit
 
 
 def _table(profile: Profile, per: str | None, max_level: int | None) -> Table:
@@ -196,7 +257,7 @@ def _profiles(
     from effcalc.cli.output import status
     from effcalc.limits import memory_limited
     from effcalc.profiling.results import Profile
-    from effcalc.torch.profile.run import measurements, prepared
+    from effcalc.torch.profile.run import known_roofs, measurements, prepared
 
     done: list[Measurement] = []
     # What the user's code prints is not part of the result.
@@ -205,8 +266,19 @@ def _profiles(
         with limited:
             name, source = _source(network, scaling, *given)
             for m in measurements(name, source, batches, settings, device, tell):
-                done.append(m)
-                yield Profile(name, tuple(done), where)
+                done += [m] if settings.ranks is None else _of_all_ranks(m, settings.ranks)
+                yield Profile(name, tuple(done), where, known_roofs(settings, device))
+
+
+def _of_all_ranks(m: Measurement, ranks: Ranks) -> list[Measurement]:
+    """Gather what every rank measured; the trace is alike on all, and the first one's is kept."""
+    from dataclasses import replace
+
+    from effcalc.torch.profile.ranks import gather
+
+    own = replace(m, rank=ranks.rank, network=m.network if ranks.rank == 0 else None)
+    gathered = gather(own, ranks)
+    return [replace(other, network=gathered[0].network) for other in gathered]
 
 
 def _source(

@@ -18,6 +18,7 @@ from effcalc.network import Network
 from effcalc.profiling.events import attribute
 from effcalc.profiling.noise import disturbances, read_counters
 from effcalc.profiling.results import Measurement, Memory, Profile, Profiled, combine
+from effcalc.profiling.roofline import Roofs, roofs_from
 from effcalc.profiling.statistics import summarize
 from effcalc.torch.count import explained, out_of_memory
 from effcalc.torch.profile.environment import (
@@ -33,7 +34,10 @@ from effcalc.torch.profile.precision import (
     float32_precision,
     place,
 )
+from effcalc.torch.profile.ranks import RECORDED as RANKS_RECORDED
+from effcalc.torch.profile.ranks import REPEAT, WARMUP, Ranks, data_parallel, joined, wait
 from effcalc.torch.profile.recording import module_ranges, record, synchronizer
+from effcalc.torch.profile.roofs import cached
 from effcalc.torch.profile.steps import MODES, Runner
 from effcalc.torch.profile.subject import Source, Subject, batch_of, from_module
 from effcalc.torch.profile.timing import Sample, cache_flusher, take_samples, warm_up
@@ -57,6 +61,7 @@ class Settings:
     compile: bool = False
     cold: bool = False
     trace: str | None = None
+    ranks: Ranks | None = None
 
 
 def profile(
@@ -90,13 +95,26 @@ def profile(
     name = type(model).__name__
     with prepared(settings) as (chosen, where):
         measured = tuple(measurements(name, source, (None,), settings, chosen))
-    return Profile(name, measured, where)
+        return Profile(name, measured, where, known_roofs(settings, chosen))
+
+
+def known_roofs(settings: Settings, device: torch.device) -> Roofs | None:
+    """The roofs that `effcalc device` measured and kept, of the format and layout in use."""
+    table = cached(device)
+    if table is None:
+        return None
+    dtype = settings.dtype
+    if dtype == "amp":
+        dtype = {"float16": "fp16", "bfloat16": "bf16"}[amp_format(device)]
+    return roofs_from(table, dtype, "channels_last" if settings.channels_last else "contiguous")
 
 
 @contextmanager
 def prepared(settings: Settings) -> Iterator[tuple[torch.device, dict[str, Any]]]:
     """Set threads and float32 precision while the block runs; yields device and environment."""
     device = choose_device(settings.device)
+    if settings.ranks is not None and device.type == "cuda":
+        device = choose_device(f"cuda:{settings.ranks.local}")  # each process has one of its own
     if settings.mode not in MODES:
         raise InputError(f"--mode: {one_line(settings.mode)!r} is not infer or train")
     check_dtype(settings.dtype, device)
@@ -115,11 +133,15 @@ def prepared(settings: Settings) -> Iterator[tuple[torch.device, dict[str, Any]]
                 "caches": "cold" if settings.cold else "warm",
                 "compiled": "torch.compile" if settings.compile else "no",
             }
+            if settings.ranks is not None:
+                where["ranks"] = settings.ranks.world
+                where["backend"] = "nccl" if device.type == "cuda" else "gloo"
             if settings.dtype == "amp":
                 where["amp_format"] = amp_format(device)
             if device.type in UNTESTED:
                 where["untested"] = f"effcalc is not tested on {device.type}"
-            yield device, where
+            with joined(settings.ranks, device):
+                yield device, where
     finally:
         torch.set_num_threads(threads)
 
@@ -190,7 +212,7 @@ def measurements(
             if draft.samples:
                 interrupted = isinstance(error, KeyboardInterrupt)
                 yield draft.measurement(settings, "interrupted" if interrupted else one_line(error))
-            if isinstance(error, MemoryRanOutError):
+            if isinstance(error, MemoryRanOutError) and settings.ranks is None:
                 fits = _fitting(name, source, batch, settings, device, tell)
                 raise RunError(f"{error}; {fits}") from error
             raise
@@ -216,6 +238,7 @@ def _measure(
     with _failures(name, batch, None):
         subject = source(batch)
         runner, module, inputs = _runner(subject, settings, device)
+        repeat, warmup = settings.repeat, settings.warmup
     draft.batch, draft.merged = batch_of(*inputs), subject.merged
     with _failures(name, batch, inputs):
         if not settings.compile:
@@ -223,12 +246,18 @@ def _measure(
             for _ in range(2 if settings.mode == "train" else 1):
                 # The first training step makes the optimizer's state; the others find it.
                 draft.network = _traced(module, inputs, runner, settings, device)
+        if settings.ranks is not None:
+            repeat, warmup = repeat or REPEAT, WARMUP if warmup is None else warmup
+            if settings.mode == "train":
+                wrapped = data_parallel(module, device)
+                runner = Runner(wrapped, module, inputs, "train", settings.dtype, device)
+            wait()
         say("warming up")
-        draft.warmup, settled = warm_up(runner, device, settings.warmup)
+        draft.warmup, settled = warm_up(runner, device, warmup)
         flush = cache_flusher(device, 2 * cache_bytes(device)) if settings.cold else _nothing
         before = read_counters()
         try:
-            take_samples(runner, flush, device, settings.repeat, draft.samples, say)
+            take_samples(runner, flush, device, repeat, draft.samples, say)
         finally:
             walls = [sample.wall for sample in draft.samples]
             if walls:
@@ -354,6 +383,8 @@ def _recorded(
     """Run under the profiler, as often as some seconds allow."""
     median = summarize(walls).median
     runs = min(max(round(RECORD_SECONDS / max(median, 1e-6)), RECORDED[0]), RECORDED[1])
+    if settings.ranks is not None:
+        runs = RANKS_RECORDED
     runner.marks.marks.clear()
     ranges = nullcontext() if settings.compile else module_ranges(module, runner.marks)
     with ranges:

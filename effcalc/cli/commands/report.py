@@ -1,0 +1,67 @@
+"""`effcalc report`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from effcalc.cli.options import ReportOptions, ScalingOptions, Workers, complete_network
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NETWORK...]",
+        help="One network, or several as effcalc compare reads them; efficientnet-b0 without any.",
+        autocompletion=complete_network,
+    ),
+]
+NoPlots = Annotated[
+    bool, typer.Option("--no-plots", help="Leave plots out; nothing beside effcalc is needed.")
+]
+
+
+def report(
+    scaling: ScalingOptions,
+    workers: Workers,
+    report: ReportOptions,
+    networks: Names = None,
+    no_plots: NoPlots = False,
+) -> None:
+    """Write a page about one network, or several compared, as one HTML file that fetches nothing.
+
+    It holds the figures, tables that sort by a click, plots, and what each word means; it prints
+    well. Plots need the extra: pip install 'effcalc[plot]'.
+
+    Examples:
+    effcalc report --output report.html
+    effcalc report --phi 3 --output phi3.html
+    effcalc report alexnet squeezenet-1.0 --output small.html
+    """
+    from effcalc.cli.networks import one_network, title
+    from effcalc.cli.output import write_text
+    from effcalc.errors import InputError
+    from effcalc.plots.style import import_engine
+    from effcalc.report import content, page
+    from effcalc.request import network_at
+
+    if not no_plots:
+        import_engine()
+    names = networks or ["efficientnet-b0"]
+    plain = scaling == ScalingOptions()
+    if len(names) > 1 and not plain:
+        raise InputError(
+            "scaling options are for one network; of several, write each as NETWORK@phi=3"
+        )
+    if len(names) == 1 and "@" not in names[0]:
+        at = one_network(names[0], scaling, "effcalc report", workers)
+        made = content.network_page(at, title(at), report.digits, report.command, not no_plots)
+    elif len(names) == 1:
+        if not plain:
+            raise InputError(f"{names[0]} is scaled already; give no scaling option with it")
+        at = network_at(names[0], workers)
+        made = content.network_page(at, title(at), report.digits, report.command, not no_plots)
+    else:
+        all_of = [network_at(name, workers) for name in names]
+        made = content.comparison_page(names, all_of, report.digits, report.command, not no_plots)
+    write_text(page.write(made, report.digits), report.output, document=True)

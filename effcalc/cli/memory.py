@@ -1,0 +1,176 @@
+"""From the options of `effcalc memory` to the steps that it predicts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from effcalc.cli.networks import scaled_networks, title
+from effcalc.cli.output import progress
+from effcalc.errors import InputError, one_line, suggest
+from effcalc.fit import Fitted, fit_batch, fit_phi
+from effcalc.memory import Step, predict
+from effcalc.memory.optimizer import OPTIMIZERS
+from effcalc.memory.step import CHECKPOINTS, DEVICES, PRECISIONS
+from effcalc.network import Network
+from effcalc.paths import is_confined
+from effcalc.scaling import Scaled, build
+from effcalc.target import is_code, target_network
+from effcalc.units import parse_count
+from effcalc.views.memory import Run
+from effcalc.views.scaling import pixels
+
+if TYPE_CHECKING:
+    from effcalc.cli.options import ScalingOptions
+
+
+_RATIOS = ("depth", "width", "resolution", "image_size")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for: networks (`scaled`, or a `target` that torch runs), batches, steps."""
+
+    title: str
+    scaled: Sequence[Scaled]
+    target: str
+    arg: Sequence[str]
+    input: Sequence[str]
+    batches: Sequence[int]
+    steps: Sequence[Step]
+    options: ScalingOptions
+
+    def network(self, at: Scaled | None, batch: int, train: bool) -> Network:
+        """Lay down, or trace, the network of one run."""
+        if at is not None:
+            return build(at.arch, at.scaling, batch, at.head)
+        with redirect_stdout(sys.stderr):  # what the user's code prints is not the result
+            return target_network(
+                self.target, settings=self.arg, inputs=self.input, batch=batch, train=train
+            )
+
+    def runs(self) -> Iterator[Run]:
+        """Predict every combination of network, batch and step."""
+        points = [
+            (at, batch, step)
+            for at in (*self.scaled, *(() if self.scaled else (None,)))
+            for batch in self.batches
+            for step in self.steps
+        ]
+        for at, batch, step in progress(points, "predictions", len(points)):
+            label = _label(at) if at is not None and len(self.scaled) > 1 else ""
+            yield Run(label, predict(self.network(at, batch, step.train), step))
+
+    def one_step(self, option: str) -> Step:
+        """Return the step that is asked for; `option` needs it to be one (training, of both)."""
+        steps = [s for s in self.steps if s.train] if len(self.steps) == 2 else self.steps
+        if len(steps) != 1:
+            raise InputError(f"{option} is for one --dtype and one --mode")
+        return steps[0]
+
+    def fits(self, limit: int) -> list[Fitted]:
+        """Find the largest batch of the network, and the largest φ at the batch."""
+        step = self.one_step("--fit")
+        if len(self.scaled) > 1 or len(self.batches) > 1:
+            raise InputError("--fit finds the batch and φ itself; give one scaling and one --batch")
+        if self.input:
+            raise InputError("--fit grows the batch itself; give no --input")
+        at = self.scaled[0] if self.scaled else None
+        fits = [fit_batch(lambda batch: self.network(at, batch, step.train), step, limit)]
+        asked = self.options
+        unscaled = all(getattr(asked, name) is None for name in ("phi", *_RATIOS))
+        if at is not None and not at.scaling.variant and unscaled:
+            bases = (asked.alpha, asked.beta, asked.gamma)
+            fits.append(fit_phi(at.arch, bases, self.batches[0], step, limit, at.head))
+        return fits
+
+
+def _label(at: Scaled) -> str:
+    """Say which scaling a row is about."""
+    scaling = at.scaling
+    if scaling.variant:
+        return scaling.variant.upper()
+    if scaling.phi is not None:
+        return f"φ = {scaling.phi:g}"
+    return f"d {scaling.depth:g}, w {scaling.width:g}, {pixels(scaling.image_size)} px"
+
+
+def request(
+    network: str,
+    scaling: ScalingOptions,
+    batch: str,
+    mode: str | None,
+    dtype: str,
+    optimizer: str,
+    master: bool,
+    checkpoint: str,
+    workers: str,
+    zero: str,
+    device: str,
+    arg: Sequence[str],
+    input: Sequence[str],
+) -> Request:
+    """Read the options; raises `InputError` for what cannot be."""
+    batches = [_count(text, "--batch") for text in batch.split(",")]
+    dtypes = [_one_of(text.strip(), PRECISIONS, "--dtype") for text in dtype.split(",")]
+    modes = ("infer", "train") if mode is None else (_one_of(mode, ("infer", "train"), "--mode"),)
+    step = Step(
+        optimizer=_one_of(optimizer, OPTIMIZERS, "--optimizer"),
+        checkpoint=_one_of(checkpoint, CHECKPOINTS, "--checkpoint"),
+        workers=_count(workers, "--workers"),
+        zero=int(_one_of(zero, ("0", "1", "2", "3"), "--zero")),
+        device=_one_of(device, DEVICES, "--device"),
+    )
+    if step.zero and step.workers < 2:
+        raise InputError(f"--zero {zero} shards over --workers; give 2 or more")
+    if master and dtypes != ["bf16"]:
+        raise InputError("--master-weights copies bf16 weights; give --dtype bf16")
+    steps = [
+        replace(step, train=m == "train", dtype=d, master=master) for d in dtypes for m in modes
+    ]
+    code = is_code(network) or network.endswith((".pt2", ".onnx"))
+    if code and is_confined():
+        raise InputError(f"{one_line(network)}: a document runs no model; name a network")
+    if code:
+        if step.checkpoint != "none":
+            raise InputError("--checkpoint is for effcalc's networks, which have stages and blocks")
+        given = any(
+            getattr(scaling, name) is not None
+            for name in ("phi", *_RATIOS, "variant", "classes", "in_channels")
+        )
+        if given or scaling.settings or scaling.no_head:
+            raise InputError(f"{one_line(network)}: a target is taken as it is, and not scaled")
+        if network.endswith(".onnx") and "train" in modes and mode is not None:
+            raise InputError("an .onnx file holds an inference; give --mode infer")
+        if network.endswith(".onnx"):
+            steps = [s for s in steps if not s.train]
+        name = one_line(network)
+        return Request(name, (), network, arg, input, batches, steps, scaling)
+    if arg or input:
+        raise InputError("--arg and --input are for a target, such as torchvision:resnet50")
+    arch, networks = scaled_networks(network, scaling)
+    if len(networks) > 1000:
+        raise InputError(f"at most 1,000 scalings, and this asks for {len(networks):,}")
+    scaled = list(networks)
+    name = title(scaled[0]) if len(scaled) == 1 else arch.title
+    return Request(name, scaled, "", arg, input, batches, steps, scaling)
+
+
+def _count(text: str, option: str) -> int:
+    value = parse_count(text, option)
+    if value < 1:
+        raise InputError(f"{option}: {one_line(text)} is not a whole number of at least 1")
+    return value
+
+
+def _one_of(text: str, names: object, option: str) -> str:
+    known = list(names)  # type: ignore[call-overload]
+    if text not in known:
+        raise InputError(
+            f"{option}: {one_line(repr(text))} is not one of {', '.join(known)}"
+            f"{suggest(text, known)}"
+        )
+    return text

@@ -1,0 +1,40 @@
+"""A rank of `effcalc comm --verify`: the child process that trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Run what the request says, and answer what this rank ran and sent.
+
+    Each of its `runs` has a network with its scaling options, a strategy and its setup, or
+    collectives to run alone, as (op, bytes, bytes of an element, root).
+    """
+    from effcalc.cli.networks import one_network
+    from effcalc.cli.options import ScalingOptions
+    from effcalc.comm.strategies import Setup
+
+    # What cannot be is told before torch is loaded.
+    networks = [
+        one_network(one["network"], ScalingOptions(**one["scaling"]), "--verify").network
+        if "network" in one
+        else None
+        for one in request["runs"]
+    ]
+    from effcalc.torch.ranks.listing import Listed
+    from effcalc.torch.ranks.rank import Place, Run, run
+
+    runs = [
+        Run(collectives=[Listed(*c) for c in one["collectives"]])
+        if network is None
+        else Run(network, one["strategy"], Setup(**one["setup"]))
+        for one, network in zip(request["runs"], networks, strict=True)
+    ]
+    return run(runs, Place(**request["place"]))
+
+
+if __name__ == "__main__":
+    from effcalc.process import serve
+
+    serve(answer)

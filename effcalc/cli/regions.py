@@ -1,0 +1,155 @@
+"""Run the commands that stand in documents, which may be a stranger's.
+
+A region names one of the commands in `PURE`, with options from `SAFE` or the command's own entry
+there and no others: an option that is new is refused until it is entered. Commands run in this
+process, without a shell, one at a time and for a limited time; files are read under the
+repository's root alone; a guard refuses whatever would write a file or start a process. A command
+that imports code (`TARGETS`) runs only for who passes --allow-targets.
+"""
+
+from __future__ import annotations
+
+import io
+import shlex
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from effcalc.cli.app import run
+from effcalc.cli.main import usage
+from effcalc.cli.output import Captured, Drawing, captured
+from effcalc.embed import Output
+from effcalc.embed.syntax import Syntax
+from effcalc.errors import InputError, RunError, one_line, suggest
+from effcalc.formats import FORMATS
+from effcalc.guard import guarded
+from effcalc.limits import memory_limited, time_limited
+from effcalc.paths import confined
+
+SAFE = frozenset(
+    (
+        *("--phi", "--alpha", "--beta", "--gamma", "--depth", "--width", "--resolution"),
+        *("--image-size", "--variant", "--set", "--classes", "--in-channels", "--no-head"),
+        *("--workers", "--batch", "--dtype", "--per", "--max-level"),
+        *("--columns", "--sort", "--digits", "--caption", "--no-notes"),
+    )
+)
+"""Options that say what to compute and how it looks, and neither write, execute nor measure."""
+
+PURE: dict[str, tuple[str, ...]] = {
+    "archs": (),
+    "comm": (
+        *("--strategy", "--algorithm", "--accumulate", "--unit", "--no-reshard"),
+        *("--micro-batches", "--link", "--per-node", "--compute", "--device", "--mfu"),
+        "--precision",
+    ),
+    "compare": (),
+    "deploy": (
+        *("--bits", "--density", "--index-bits", "--huffman", "--deep-compression", "--link"),
+        *("--clients", "--on-chip", "--fit-device", "--paper"),
+    ),
+    "memory": ("--mode", "--optimizer", "--master-weights", "--checkpoint", "--zero", "--fit"),
+    "papers": (),
+    "scale": ("--max-macs", "--max-params", "--max-weights", "--max-activations"),
+    "show": (),
+    "sweep": ("--random", "--seed", "--where", "--pareto", "--top", "--by"),
+    "value": ("--exact",),
+}
+"""The commands that a document may hold, each with the safe options that it alone has."""
+
+TARGETS: dict[str, tuple[str, ...]] = {
+    "count": ("--arg", "--input", "--backward", "--real"),
+}
+"""Commands that import the code they are pointed at."""
+
+TIME_LIMIT = 10.0
+"""Seconds that a command in a document may take; all together may take ten times as long."""
+
+
+@dataclass
+class Runner:
+    """Runs the commands of regions, equal ones once."""
+
+    root: Path
+    targets: bool = False
+    seconds: float = TIME_LIMIT
+    spent: float = 0.0
+    results: dict[tuple[Any, ...], Captured] = field(default_factory=dict)
+
+    def compute(self, base: Path) -> Callable[[str, Syntax], Output]:
+        """Return what computes the regions of documents in the folder `base`."""
+
+        def output(command: str, syntax: Syntax) -> Output:
+            args = self._args(command)
+            key = (base, *args)
+            if key not in self.results:
+                self.results[key] = self._run(args, base)
+            return _output(self.results[key], syntax)
+
+        return output
+
+    def _args(self, command: str) -> list[str]:
+        """Read a command line, and refuse one that no document may hold."""
+        try:
+            args = shlex.split(command)
+        except ValueError as error:
+            raise InputError(f"{one_line(command)!r}: {one_line(error)}") from None
+        name = args[0] if args else ""
+        if name in TARGETS and not self.targets:
+            raise InputError(f"{name!r} imports the code it counts: embed --allow-targets")
+        if name not in PURE and name not in TARGETS:
+            known = ", ".join(PURE)
+            raise InputError(
+                f"no document runs {one_line(name)!r}{suggest(name, PURE)}; known: {known}"
+            )
+        return args
+
+    def _run(self, args: list[str], base: Path) -> Captured:
+        allowed = SAFE.union((PURE | TARGETS)[args[0]])
+
+        def agree(options: list[str]) -> None:
+            for option in options:
+                if option not in allowed:
+                    raise InputError(f"{option}: is not for a command in a document")
+
+        left = 10 * self.seconds - self.spent
+        if left <= 0:
+            raise InputError("the commands of all documents together took too long")
+        begun = time.monotonic()
+        with ExitStack() as stack:
+            stack.enter_context(time_limited(min(self.seconds, left), f"{args[0]!r}"))
+            stack.enter_context(memory_limited())
+            stack.enter_context(guarded() if args[0] in PURE else nullcontext())
+            stack.enter_context(confined(base, self.root))
+            stack.enter_context(redirect_stdout(io.StringIO()))
+            results = stack.enter_context(captured())
+            _called(args, agree)
+        self.spent += time.monotonic() - begun
+        if len(results) != 1:
+            raise InputError(f"{args[0]!r} gave {len(results)} results, and a region holds one")
+        return results[0]
+
+
+def _called(args: list[str], agree: Callable[[list[str]], None]) -> None:
+    from typer import TyperException
+
+    try:
+        run(args, agree)
+    except TyperException as error:
+        raise InputError(usage(error)) from None
+    except MemoryError:
+        raise RunError(f"{args[0]!r} needs more memory than there is") from None
+
+
+def _output(result: Captured, syntax: Syntax) -> Output:
+    """Write a result as a document has it."""
+    format = FORMATS[syntax.format]
+    if isinstance(result, str):
+        return Output(format.escape(result), inline=True)
+    if isinstance(result, Drawing):
+        return Output(syntax.image(result.options.output or "", result.plot.title), inline=True)
+    table, look = result
+    return Output("".join(format.fragment(table, look)))

@@ -1,0 +1,138 @@
+"""Measured roofs of a device, and which of them bounds a layer (Williams et al. 2009, Roofline).
+
+A layer that computes F operations and moves B bytes takes at least F / peak and B / bandwidth.
+The bandwidth is that of the layer's working set: what stays in a cache moves faster than memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from effcalc.network import Layer
+from effcalc.ops import cost
+from effcalc.table import Table
+
+ABOVE = 1.05  # a layer this far over its roof is flagged; less is noise of the roof itself
+OVERHEAD = 0.5  # share of a layer's time between operators from which that is what bounds it
+
+COMPUTE, OVERHEAD_NAME, MEMORY = "compute", "overhead", "memory"
+
+
+class Level(NamedTuple):
+    """A cache by its name and the bytes of all of it that the threads have, or the memory."""
+
+    name: str
+    size: float
+
+
+class Point(NamedTuple):
+    """One measured point of a sweep: a product (`flops`), or moving bytes at a working set."""
+
+    what: str
+    shape: str
+    dtype: str | None
+    layout: str | None
+    working_set: int
+    seconds: float
+    flops: int
+    moved: int
+
+
+@dataclass(frozen=True)
+class Roofs:
+    """What a device was measured to do at most.
+
+    `flops` is the peak in FLOP/s (2 for a multiply-accumulate); `bandwidth` has a pair of working
+    set in bytes and bytes per second for each size measured, ascending.
+    """
+
+    flops: float
+    bandwidth: tuple[tuple[int, float], ...]
+    levels: tuple[Level, ...]
+
+    def bandwidth_of(self, working_set: float) -> float:
+        """Bytes per second at most: the best that was measured at this working set or a larger one.
+
+        Small sets are measured slower than they are, since calling an operator takes its time.
+        """
+        larger = [rate for size, rate in self.bandwidth if size >= working_set]
+        return max(larger) if larger else self.bandwidth[-1][1]
+
+    def level_of(self, working_set: float) -> str:
+        """The smallest cache that holds a working set, or memory."""
+        fitting = (level.name for level in self.levels if level.size >= working_set)
+        return next(fitting, MEMORY)
+
+    @property
+    def ridge(self) -> float:
+        """FLOPs per byte from which memory no longer bounds: peak over memory bandwidth."""
+        return self.flops / self.bandwidth[-1][1]
+
+
+class Verdict(NamedTuple):
+    """Which roof bounds a row, and the share of what that roof allows that is reached."""
+
+    bound: str
+    efficiency: float
+
+
+def verdict(layers: Iterable[Layer], time: float, between: float, roofs: Roofs) -> Verdict | None:
+    """Judge the operator calls of one row, that took `time`, `between` of it between operators.
+
+    Each call takes at least the longer of its two bounds; the row is bound by whatever these
+    sums consist of most. None where nothing is computed or moved.
+    """
+    bounds: dict[str, float] = {}
+    for layer in layers:
+        c = cost(layer)
+        # What is overwritten in place is in the cache once, though it is read and written.
+        working = c.moved_bytes - (c.written_bytes if layer.memory == "inplace" else 0)
+        computing = c.flops / roofs.flops
+        moving = c.moved_bytes / roofs.bandwidth_of(working)
+        name = COMPUTE if computing >= moving else roofs.level_of(working)
+        bounds[name] = bounds.get(name, 0.0) + max(computing, moving) * layer.count
+    least = sum(bounds.values())
+    if not least or time <= 0:
+        return None
+    bound = max(bounds, key=lambda name: bounds[name])
+    if between > OVERHEAD * time:
+        bound = OVERHEAD_NAME
+    return Verdict(bound, least / time)
+
+
+def why_above(dtype: str, device: str, bound: str) -> str:
+    """Likely causes for a layer that is faster than its roof."""
+    causes = ["its operands were still in a faster cache"]
+    if bound == COMPUTE:
+        causes = ["Winograd or another algorithm with fewer multiplications"]
+        if device == "cuda" and dtype in ("fp32", "tf32"):
+            causes.append("TF32")
+        causes.append("a shape that suits the kernel better than any of the sweep")
+    return ", ".join(causes)
+
+
+def roofs_from(table: Table, dtype: str, layout: str) -> Roofs | None:
+    """Read the roofs for a numeric format and layout from a table of `effcalc device`."""
+    flops = [
+        float(row["flops_rate"])  # type: ignore[arg-type]
+        for row in table.rows
+        if row.get("flops_rate") and row.get("dtype") == dtype
+        and row.get("layout") in (None, layout)
+    ]  # fmt: skip
+    bandwidth = {
+        int(row["working_set"]): float(row["bandwidth"])  # type: ignore[arg-type]
+        for row in table.rows
+        if row.get("bandwidth") and row.get("working_set")
+    }
+    if not flops or not bandwidth:
+        return None
+    levels = tuple(
+        Level(name, float(size))
+        for name, _, size in (
+            part.partition(":") for part in str((table.environment or {}).get("caches", "")).split()
+        )
+        if size.isdecimal()
+    )
+    return Roofs(max(flops), tuple(sorted(bandwidth.items())), levels)

@@ -1,0 +1,1 @@
+"""Figures of any number of scalings: the formulas of `effcalc.scale` on NumPy arrays."""
