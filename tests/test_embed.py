@@ -6,7 +6,7 @@ import codecs
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from effcalc.embed import Output, fill
@@ -110,6 +110,9 @@ ENCODINGS = [
     st.sampled_from(sorted(BLOCKS)),
 )
 def test_characters_outside_regions_stay_in_every_encoding(parts, last, eol, encoding, name):
+    # UTF-16's byte order mark and a NUL are that of UTF-32: no reader can tell the two apart.
+    assume(not (encoding[0] == "utf-16-le" and parts[0][0].startswith("\0")))
+
     def write(body: str) -> bytes:
         text = ""
         for before, inline in parts:

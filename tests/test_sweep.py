@@ -468,7 +468,7 @@ def test_a_state_that_is_none_is_refused(tmp_path, text):
 
 
 def test_lost_rows_are_noticed(tmp_path):
-    args = [*BIG, "--random", "200000", "--columns", "macs", "--output", str(tmp_path / "a.csv")]
+    args = [*BIG, "--random", "9000000", "--columns", "macs", "--output", str(tmp_path / "a.csv")]
     process = start(*args)
     wait_for(lambda: chunks_done(tmp_path / "a.csv.state") >= 1, process)
     killed(process)

@@ -63,9 +63,9 @@ def sweep(
 
     Examples:
     effcalc sweep --depth 1:2:0.25 --width 1:2:0.25 --top 5 --by macs
-    effcalc sweep --width 0.5:2 --random 1000 --where "macs < 1G" --top 5 --by macs
+    effcalc sweep --width 0.5:2 --random 999 --where "macs<1G" --top 5 --by macs
     effcalc sweep squeezenet-1.0 --set sr=0.125:1:0.125 --pareto params,-macs
-    effcalc sweep --phi 1 --alpha 1:1.4:0.1 --gamma 1:1.3:0.1 --where 'theory < 2.1'
+    effcalc sweep --phi 1 --alpha 1:1.4:0.1 --gamma 1:1.3:0.1 --where "macs<1G"
     effcalc sweep --depth 1:3:0.01 --width 1:2:0.01 -o points.csv
     effcalc sweep --depth 1:3:0.01 --width 1:2:0.01 -o points.csv --resume
     """
