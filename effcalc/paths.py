@@ -35,6 +35,11 @@ def confined(base: Path, root: Path) -> Iterator[None]:
         _PLACE.reset(token)
 
 
+def is_confined() -> bool:
+    """Whether a document's command is running, which must not run anyone's code."""
+    return _PLACE.get() is not None
+
+
 def place(path: Path, root: Path) -> Path:
     """Return `path` with symlinks resolved; raise `InputError` where that is outside `root`."""
     try:
