@@ -446,7 +446,7 @@ def test_a_killed_sweep_goes_on_and_ends_as_if_it_had_not(tmp_path):
 
 
 def test_a_killed_selection_goes_on(tmp_path):
-    args = [*BIG, "--random", "2000000", "--pareto", "params,-macs"]
+    args = [*BIG, "--random", "15000000", "--pareto", "params,-macs"]
     file = tmp_path / "front.json"
     process = start(*args, "--output", str(file))
     state = tmp_path / "front.json.state"

@@ -462,7 +462,7 @@ class StudyOptions:
     storage: Annotated[
         str | None,
         typer.Option(
-            "--storage", metavar="URL", help="PostgreSQL, for many machines: postgresql://…"
+            "--storage", metavar="URL", help="A PostgreSQL URL, postgresql://…, for many machines."
         ),
     ] = None
     worker: Annotated[
