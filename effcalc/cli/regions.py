@@ -41,21 +41,23 @@ SAFE = frozenset(
 )
 """Options that say what to compute and how it looks, and neither write, execute nor measure."""
 
+_COMM = (
+    *("--strategy", "--algorithm", "--accumulate", "--unit", "--no-reshard", "--micro-batches"),
+    *("--link", "--per-node", "--compute", "--device", "--mfu", "--precision"),
+)
+_MEMORY = ("--mode", "--optimizer", "--master-weights", "--checkpoint", "--zero")
+
 PURE: dict[str, tuple[str, ...]] = {
     "archs": (),
-    "comm": (
-        *("--strategy", "--algorithm", "--accumulate", "--unit", "--no-reshard"),
-        *("--micro-batches", "--link", "--per-node", "--compute", "--device", "--mfu"),
-        "--precision",
-    ),
+    "comm": _COMM,
     "compare": (),
     "deploy": (
         *("--bits", "--density", "--index-bits", "--huffman", "--deep-compression", "--link"),
         *("--clients", "--on-chip", "--fit-device", "--paper"),
     ),
-    "memory": ("--mode", "--optimizer", "--master-weights", "--checkpoint", "--zero", "--fit"),
+    "memory": (*_MEMORY, "--fit"),
     "papers": (),
-    "plot": ("--output", "--theme", "--picture-width", "--figure"),
+    "plot": ("--output", "--theme", "--picture-width", "--figure", *_COMM, *_MEMORY),
     "scale": ("--max-macs", "--max-params", "--max-weights", "--max-activations"),
     "show": (),
     "sweep": ("--random", "--seed", "--where", "--pareto", "--top", "--by"),
