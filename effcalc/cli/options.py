@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import typer
+from typer.models import OptionInfo
 
 from effcalc.errors import InputError
 from effcalc.formats import FORMATS, find_format
@@ -39,7 +40,7 @@ def network_names() -> Iterable[str]:
     return index()
 
 
-def _number(option: str) -> Callable[[str | float], float]:
+def number(option: str) -> Callable[[str | float], float]:
     """Return a reader of finite numbers that names `option` in its errors."""
 
     def read(text: str | float) -> float:
@@ -63,6 +64,14 @@ def whole(option: str, least: int = 1, most: int | None = None) -> Callable[[str
 
 def _dtype(text: str) -> str:
     return parse_dtype(text, "--dtype")
+
+
+def option(
+    name: str, metavar: str, help: str, complete: Callable[[str], list[Any]] | None = None
+) -> OptionInfo:
+    """Return an option that takes text, which its group reads."""
+    made: OptionInfo = typer.Option(name, metavar=metavar, help=help, autocompletion=complete)
+    return made
 
 
 def complete_network(incomplete: str) -> list[str]:
@@ -171,6 +180,46 @@ Digits = Annotated[
     ),
     Default(DEFAULT_DIGITS),
 ]
+Depth = Annotated[
+    str | None,
+    typer.Option("--depth", metavar="NUMBERS", help="Layers, as a multiple of the base's."),
+]
+Width = Annotated[
+    str | None,
+    typer.Option("--width", metavar="NUMBERS", help="Channels, as a multiple of the base's."),
+]
+Resolution = Annotated[
+    str | None,
+    typer.Option(
+        "--resolution", metavar="NUMBERS", help="Image size, as a multiple of the base's."
+    ),
+]
+Settings = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A value of the architecture file, such as sr=0.75; may be repeated.",
+    ),
+]
+Classes = Annotated[
+    int | None,
+    typer.Option(
+        "--classes", metavar="N", parser=whole("--classes"), help="Classes of the last layer."
+    ),
+]
+InChannels = Annotated[
+    int | None,
+    typer.Option(
+        "--in-channels", metavar="N", parser=whole("--in-channels"), help="Channels of the image."
+    ),
+]
+NoHead = Annotated[
+    bool, typer.Option("--no-head", help="Leave the classifier out.", show_default=False)
+]
+Caption = Annotated[
+    str | None, typer.Option("--caption", metavar="TEXT", help="A title of your own.")
+]
 
 
 # --- groups ------------------------------------------------------------------------------------
@@ -193,35 +242,24 @@ class ScalingOptions:
     alpha: Annotated[
         float,
         typer.Option(
-            "--alpha", metavar="NUMBER", parser=_number("--alpha"), help="Base α of the depth."
+            "--alpha", metavar="NUMBER", parser=number("--alpha"), help="Base α of the depth."
         ),
     ] = 1.2
     beta: Annotated[
         float,
         typer.Option(
-            "--beta", metavar="NUMBER", parser=_number("--beta"), help="Base β of the width."
+            "--beta", metavar="NUMBER", parser=number("--beta"), help="Base β of the width."
         ),
     ] = 1.1
     gamma: Annotated[
         float,
         typer.Option(
-            "--gamma", metavar="NUMBER", parser=_number("--gamma"), help="Base γ of the resolution."
+            "--gamma", metavar="NUMBER", parser=number("--gamma"), help="Base γ of the resolution."
         ),
     ] = 1.15
-    depth: Annotated[
-        str | None,
-        typer.Option("--depth", metavar="NUMBERS", help="Layers, as a multiple of the base's."),
-    ] = None
-    width: Annotated[
-        str | None,
-        typer.Option("--width", metavar="NUMBERS", help="Channels, as a multiple of the base's."),
-    ] = None
-    resolution: Annotated[
-        str | None,
-        typer.Option(
-            "--resolution", metavar="NUMBERS", help="Image size, as a multiple of the base's."
-        ),
-    ] = None
+    depth: Depth = None
+    width: Width = None
+    resolution: Resolution = None
     image_size: Annotated[
         str | None,
         typer.Option(
@@ -232,283 +270,10 @@ class ScalingOptions:
         str | None,
         typer.Option("--variant", metavar="NAMES", help="Released variants, such as b3."),
     ] = None
-    settings: Annotated[
-        list[str],
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A value of the architecture file, such as sr=0.75; may be repeated.",
-        ),
-    ] = field(default_factory=list)
-    classes: Annotated[
-        int | None,
-        typer.Option(
-            "--classes", metavar="N", parser=whole("--classes"), help="Classes of the last layer."
-        ),
-    ] = None
-    in_channels: Annotated[
-        int | None,
-        typer.Option(
-            "--in-channels",
-            metavar="N",
-            parser=whole("--in-channels"),
-            help="Channels of the image.",
-        ),
-    ] = None
-    no_head: Annotated[
-        bool, typer.Option("--no-head", help="Leave the classifier out.", show_default=False)
-    ] = False
-
-
-@dataclass(frozen=True, slots=True)
-class AxesOptions:
-    """What a sweep is over: lists and ranges, still text."""
-
-    panel: ClassVar[str] = (
-        "Axes (a list 0.5,1,2 or a range 0.5:2:0.1; every combination is a point)"
-    )
-
-    depth: Annotated[
-        str | None,
-        typer.Option("--depth", metavar="NUMBERS", help="Layers, as a multiple of the base's."),
-    ] = None
-    width: Annotated[
-        str | None,
-        typer.Option("--width", metavar="NUMBERS", help="Channels, as a multiple of the base's."),
-    ] = None
-    resolution: Annotated[
-        str | None,
-        typer.Option(
-            "--resolution", metavar="NUMBERS", help="Image size, as a multiple of the base's."
-        ),
-    ] = None
-    image_size: Annotated[
-        str | None,
-        typer.Option(
-            "--image-size", metavar="PIXELS", help="Image size: 224,320x480 or 128:512:32."
-        ),
-    ] = None
-    phi: Annotated[
-        str | None,
-        typer.Option("--phi", metavar="NUMBERS", help="Compound coefficient φ; 1 with a base."),
-    ] = None
-    alpha: Annotated[
-        str | None, typer.Option("--alpha", metavar="NUMBERS", help="Base α of the depth.")
-    ] = None
-    beta: Annotated[
-        str | None, typer.Option("--beta", metavar="NUMBERS", help="Base β of the width.")
-    ] = None
-    gamma: Annotated[
-        str | None, typer.Option("--gamma", metavar="NUMBERS", help="Base γ of the resolution.")
-    ] = None
-    settings: Annotated[
-        list[str],
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUES",
-            help="Values of the architecture file, such as sr=0.125,0.25; may be repeated.",
-        ),
-    ] = field(default_factory=list)
-    random: Annotated[
-        int | None,
-        typer.Option(
-            "--random",
-            metavar="N",
-            parser=whole("--random"),
-            help="N points drawn instead of all; FIRST:LAST is then any number between.",
-        ),
-    ] = None
-    seed: Annotated[
-        int,
-        typer.Option("--seed", metavar="N", parser=whole("--seed", 0), help="Which random points."),
-    ] = 0
-    classes: Annotated[
-        int | None,
-        typer.Option(
-            "--classes", metavar="N", parser=whole("--classes"), help="Classes of the last layer."
-        ),
-    ] = None
-    in_channels: Annotated[
-        int | None,
-        typer.Option(
-            "--in-channels",
-            metavar="N",
-            parser=whole("--in-channels"),
-            help="Channels of the image.",
-        ),
-    ] = None
-    no_head: Annotated[
-        bool, typer.Option("--no-head", help="Leave the classifier out.", show_default=False)
-    ] = False
-
-
-@dataclass(frozen=True, slots=True)
-class SearchOptions:
-    """Which bases α, β, γ are tried, on which network, and what counts as good."""
-
-    panel: ClassVar[str] = "Candidates (a list 1,1.1,1.2 or a range 1:1.5:0.1)"
-
-    alpha: Annotated[
-        str, typer.Option("--alpha", metavar="NUMBERS", help="Bases α of the depth.")
-    ] = "1:2:0.1"
-    beta: Annotated[
-        str, typer.Option("--beta", metavar="NUMBERS", help="Bases β of the width.")
-    ] = "1:1.4:0.05"
-    gamma: Annotated[
-        str, typer.Option("--gamma", metavar="NUMBERS", help="Bases γ of the resolution.")
-    ] = "1:1.4:0.05"
-    tolerance: Annotated[
-        float,
-        typer.Option(
-            "--tolerance",
-            metavar="NUMBER",
-            parser=_number("--tolerance"),
-            help="How far α·β²·γ² may be from 2.",
-        ),
-    ] = 0.1
-    phi: Annotated[
-        float,
-        typer.Option(
-            "--phi", metavar="NUMBER", parser=_number("--phi"), help="φ of the networks tried."
-        ),
-    ] = 1.0
-    accuracy: Annotated[
-        str | None,
-        typer.Option(
-            "--accuracy",
-            metavar="FILE.csv",
-            help="Accuracies of candidates: columns alpha, beta, gamma, accuracy.",
-        ),
-    ] = None
-    cost: Annotated[
-        str,
-        typer.Option(
-            "--cost",
-            metavar="COST",
-            help="COST of the objective: macs, params, memory, communication or latency.",
-        ),
-    ] = "macs"
-    profiles: Annotated[
-        str | None,
-        typer.Option(
-            "--profiles",
-            metavar="FILE",
-            help="Saved profile of each candidate, for latency: 'lat/{d}-{w}-{px}.json'.",
-        ),
-    ] = None
-    target: Annotated[
-        str | None,
-        typer.Option(
-            "--target", metavar="COST", help="T of the objective; the median cost if not given."
-        ),
-    ] = None
-    exponent: Annotated[
-        float,
-        typer.Option(
-            "--exponent", metavar="NUMBER", parser=_number("--exponent"), help="w of the objective."
-        ),
-    ] = -0.07
-    settings: Annotated[
-        list[str],
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A value of the architecture file, such as sr=0.75; may be repeated.",
-        ),
-    ] = field(default_factory=list)
-    classes: Annotated[
-        int | None,
-        typer.Option(
-            "--classes", metavar="N", parser=whole("--classes"), help="Classes of the last layer."
-        ),
-    ] = None
-    in_channels: Annotated[
-        int | None,
-        typer.Option(
-            "--in-channels",
-            metavar="N",
-            parser=whole("--in-channels"),
-            help="Channels of the image.",
-        ),
-    ] = None
-    no_head: Annotated[
-        bool, typer.Option("--no-head", help="Leave the classifier out.", show_default=False)
-    ] = False
-
-
-@dataclass(frozen=True, slots=True)
-class StudyOptions:
-    """How the accuracies of candidates are found by a command, and kept."""
-
-    panel: ClassVar[str] = "Evaluation"
-
-    evaluate: Annotated[
-        str | None,
-        typer.Option(
-            "--evaluate",
-            metavar="COMMAND",
-            help="Trains a candidate, with {d}, {w}, {r}, {px}, {alpha}, {beta}, {gamma} or {phi} "
-            "in it; the last line it prints is the accuracy. No shell sees it.",
-        ),
-    ] = None
-    study: Annotated[
-        str | None,
-        typer.Option(
-            "--study",
-            metavar="FILE",
-            help="Where results are kept, NETWORK.search if not given; with --storage a name.",
-        ),
-    ] = None
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            "--storage", metavar="URL", help="A PostgreSQL URL, postgresql://…, for many machines."
-        ),
-    ] = None
-    worker: Annotated[
-        bool,
-        typer.Option("--worker", help="Help with the search of --storage, and print nothing."),
-    ] = False
-    jobs: Annotated[
-        int,
-        typer.Option(
-            "--jobs", metavar="N", parser=whole("--jobs", 1, 1024), help="Commands at a time."
-        ),
-    ] = 1
-    retries: Annotated[
-        int,
-        typer.Option(
-            "--retries",
-            metavar="N",
-            parser=whole("--retries", 0, 1000),
-            help="How often a candidate whose command fails is tried again.",
-        ),
-    ] = 1
-    time_limit: Annotated[
-        float | None,
-        typer.Option(
-            "--time-limit",
-            metavar="SECONDS",
-            parser=_number("--time-limit"),
-            help="Longest that a command may take.",
-        ),
-    ] = None
-    heartbeat: Annotated[
-        int,
-        typer.Option(
-            "--heartbeat",
-            metavar="SECONDS",
-            parser=whole("--heartbeat", 1, 3600),
-            help="How often a process of --storage says that it is alive; three missed are one "
-            "killed.",
-        ),
-    ] = 10
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the search that --study holds.")
-    ] = False
-    status: Annotated[
-        bool, typer.Option("--status", help="Show how the search stands, and change nothing.")
-    ] = False
+    settings: Settings = field(default_factory=list)
+    classes: Classes = None
+    in_channels: InChannels = None
+    no_head: NoHead = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -550,9 +315,7 @@ class OutputOptions:
             help="Significant digits; csv and json are always exact.",
         ),
     ] = DEFAULT_DIGITS
-    caption: Annotated[
-        str | None, typer.Option("--caption", metavar="TEXT", help="A title of your own.")
-    ] = None
+    caption: Caption = None
     no_notes: Annotated[
         bool,
         typer.Option(
@@ -603,9 +366,7 @@ class PlotOptions:
             help="Width of the whole picture; 720 without it.",
         ),
     ] = None
-    caption: Annotated[
-        str | None, typer.Option("--caption", metavar="TEXT", help="A title of your own.")
-    ] = None
+    caption: Caption = None
 
     def __post_init__(self) -> None:
         # What cannot be written is refused before anything is computed.
@@ -628,15 +389,7 @@ class ReportOptions:
         str | None,
         typer.Option("--output", "-o", metavar="FILE", help="File to write, such as report.html."),
     ] = None
-    digits: Annotated[
-        int,
-        typer.Option(
-            "--digits",
-            metavar="N",
-            parser=whole("--digits", 1, MAX_DIGITS),
-            help="Significant digits.",
-        ),
-    ] = DEFAULT_DIGITS
+    digits: Digits = DEFAULT_DIGITS
     command: str = ""  # the command line, which app.py fills in; not an option
 
     def __post_init__(self) -> None:

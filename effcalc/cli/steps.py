@@ -8,10 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-
-def _option(name: str, metavar: str, help: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(name, metavar=metavar, help=help)
-    return option
+from effcalc.cli.options import option
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +17,14 @@ class StepOptions:
 
     panel: ClassVar[str] = "Step (NUMBERS and TYPES may be lists: a,b)"
 
-    batch: Annotated[str, _option("--batch", "NUMBERS", "Images in a batch: 32, or 16,32,64.")] = (
-        "1"
-    )
+    batch: Annotated[str, option("--batch", "NUMBERS", "Images in a batch: 32, or 16,32,64.")] = "1"
     mode: Annotated[
-        str | None, _option("--mode", "MODE", "infer, train or, as without it, both.")
+        str | None, option("--mode", "MODE", "infer, train or, as without it, both.")
     ] = None
-    dtype: Annotated[
-        str, _option("--dtype", "TYPES", "fp32, bf16, or amp: autocast with bf16.")
-    ] = "fp32"
-    optimizer: Annotated[str, _option("--optimizer", "NAME", "sgd, momentum, adam or adamw.")] = (
+    dtype: Annotated[str, option("--dtype", "TYPES", "fp32, bf16, or amp: autocast with bf16.")] = (
+        "fp32"
+    )
+    optimizer: Annotated[str, option("--optimizer", "NAME", "sgd, momentum, adam or adamw.")] = (
         "momentum"
     )
     master_weights: Annotated[
@@ -41,12 +36,12 @@ class StepOptions:
         ),
     ] = False
     checkpoint: Annotated[
-        str, _option("--checkpoint", "PART", "Compute each stage or block again for backward.")
+        str, option("--checkpoint", "PART", "Compute each stage or block again for backward.")
     ] = "none"
     workers: Annotated[
-        str, _option("--workers", "N", "Data-parallel workers that ZeRO shards over.")
+        str, option("--workers", "N", "Data-parallel workers that ZeRO shards over.")
     ] = "1"
-    zero: Annotated[str, _option("--zero", "STAGE", "ZeRO stage that shards: 1, 2 or 3.")] = "0"
+    zero: Annotated[str, option("--zero", "STAGE", "ZeRO stage that shards: 1, 2 or 3.")] = "0"
     device: Annotated[
-        str, _option("--device", "DEVICE", "Whose torch kernels run: cpu or cuda.")
+        str, option("--device", "DEVICE", "Whose torch kernels run: cpu or cuda.")
     ] = "cpu"

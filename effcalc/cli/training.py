@@ -3,12 +3,13 @@
 Annotations stay objects in this module: app.py reads them without evaluating any text.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import typer
 
+from effcalc.cli.options import option
 from effcalc.errors import InputError, one_line, suggest
 from effcalc.units import (
     Values,
@@ -29,15 +30,6 @@ if TYPE_CHECKING:
     from effcalc.request import Many
 
 GRADIENT_DTYPES = ("float32", "float16", "bfloat16")
-
-
-def _option(
-    name: str, metavar: str, help: str, complete: Callable[[str], list[Any]] | None = None
-) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        name, metavar=metavar, help=help, autocompletion=complete
-    )
-    return option
 
 
 def _complete_strategy(incomplete: str) -> list[tuple[str, str]]:
@@ -71,11 +63,11 @@ class StrategyOptions:
     panel: ClassVar[str] = "Strategy (NAMES, DTYPES and NUMBERS may be lists: a,b)"
 
     workers: Annotated[
-        str, _option("--workers", "NUMBERS", "Workers: 8, a list 1,8,64 or a range 1:64.")
+        str, option("--workers", "NUMBERS", "Workers: 8, a list 1,8,64 or a range 1:64.")
     ] = "1,8,64,512"
     strategy: Annotated[
         str,
-        _option(
+        option(
             "--strategy",
             "NAMES",
             "ddp, parameter-server, zero-1, zero-2, zero-3, fully-shard or pipeline.",
@@ -84,7 +76,7 @@ class StrategyOptions:
     ] = "ddp"
     algorithm: Annotated[
         str,
-        _option(
+        option(
             "--algorithm",
             "NAMES",
             "ring, tree, halving-doubling, hierarchical or gloo.",
@@ -93,16 +85,16 @@ class StrategyOptions:
     ] = "ring"
     dtype: Annotated[
         str,
-        _option(
+        option(
             "--dtype", "DTYPES", "What gradients and gathered weights go as: fp32, fp16 or bf16."
         ),
     ] = "fp32"
-    batch: Annotated[str, _option("--batch", "N", "Images that a worker computes at once.")] = "32"
+    batch: Annotated[str, option("--batch", "N", "Images that a worker computes at once.")] = "32"
     accumulate: Annotated[
-        str, _option("--accumulate", "N", "Batches whose gradients make a step.")
+        str, option("--accumulate", "N", "Batches whose gradients make a step.")
     ] = "1"
     unit: Annotated[
-        str, _option("--unit", "PART", "What is sharded as one: stage, block or all.")
+        str, option("--unit", "PART", "What is sharded as one: stage, block or all.")
     ] = "block"
     no_reshard: Annotated[
         bool,
@@ -114,7 +106,7 @@ class StrategyOptions:
     ] = False
     micro_batches: Annotated[
         str | None,
-        _option("--micro-batches", "N", "Of a pipeline; by default four for each stage."),
+        option("--micro-batches", "N", "Of a pipeline; by default four for each stage."),
     ] = None
 
     def counts(self) -> Values:
@@ -157,7 +149,7 @@ class LinkOptions:
 
     link: Annotated[
         str,
-        _option(
+        option(
             "--link",
             "LINK",
             "A built-in link, a file.toml, or 100Gbps:5us; INNER,OUTER with --per-node.",
@@ -165,7 +157,7 @@ class LinkOptions:
         ),
     ] = "ethernet-100g"
     per_node: Annotated[
-        str | None, _option("--per-node", "N", "Workers in a node, which the inner link joins.")
+        str | None, option("--per-node", "N", "Workers in a node, which the inner link joins.")
     ] = None
 
     def links(self) -> "tuple[tuple[Link, Link], int | None]":
@@ -189,7 +181,7 @@ class ComputeOptions:
 
     compute: Annotated[
         str | None,
-        _option(
+        option(
             "--compute",
             "TIME",
             "Forward and backward of a batch: 120ms, or the JSON of a profile.",
@@ -197,14 +189,14 @@ class ComputeOptions:
     ] = None
     device: Annotated[
         str | None,
-        _option("--device", "NAME", "Take it from FLOPs and this device's peak.", _complete_device),
+        option("--device", "NAME", "Take it from FLOPs and this device's peak.", _complete_device),
     ] = None
     mfu: Annotated[
-        str | None, _option("--mfu", "SHARE", "Share of that peak that is reached, such as 40%.")
+        str | None, option("--mfu", "SHARE", "Share of that peak that is reached, such as 40%.")
     ] = None
     precision: Annotated[
         str | None,
-        _option("--precision", "FORMAT", "Which peak: fp32, tf32, fp16, bf16; without it --dtype."),
+        option("--precision", "FORMAT", "Which peak: fp32, tf32, fp16, bf16; without it --dtype."),
     ] = None
 
     def seconds(self, model: "Model", setup: "Setup") -> float | None:

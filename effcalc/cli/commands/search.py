@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import (
-    Network,
-    OutputOptions,
-    SearchOptions,
-    StudyOptions,
-    Workers,
-)
+from effcalc.cli.options import Network, OutputOptions, Workers
+from effcalc.cli.study import SearchOptions, StudyOptions
 
 if TYPE_CHECKING:
     import threading

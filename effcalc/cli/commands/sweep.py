@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import AxesOptions, Network, OutputOptions, Workers, whole
+from effcalc.cli.axes import AxesOptions
+from effcalc.cli.options import Network, OutputOptions, Workers, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
