@@ -6,7 +6,10 @@ Every message is one line that says what was wrong, where, and what would be rig
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class EffcalcError(Exception):
@@ -57,3 +60,26 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the nearest known name, or an empty string."""
     near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def one_of(text: str, known: Iterable[str], what: str) -> str:
+    """Return `text` where it is one of the known words; else raise `InputError`, which `what`
+    starts: "--mode"."""
+    words = list(known)
+    if text not in words:
+        raise InputError(
+            f"{what}: {one_line(repr(text), 60)} is not one of {', '.join(words)}"
+            f"{suggest(text, words)}"
+        )
+    return text
+
+
+def named(name: str, known: Mapping[str, T], kind: str, what: str) -> T:
+    """Return what has a name; else raise `InputError`, which `what` starts, for a `kind` of thing
+    that there is not: "--format: there is no format 'x'"."""
+    if name not in known:
+        raise InputError(
+            f"{what}: there is no {kind} {one_line(name, 60)!r}{suggest(name, known)}; "
+            f"known: {', '.join(known)}"
+        )
+    return known[name]

@@ -11,7 +11,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
-from effcalc.errors import InputError, one_line, suggest
+from effcalc.errors import InputError, named
 from effcalc.units import DEFAULT_DIGITS, Unit, Value, format_count
 
 Row: TypeAlias = Mapping[str, Value]
@@ -147,12 +147,7 @@ def _too_many(what: str, limit: int, rows: int | None) -> str:
 
 def find_column(known: Mapping[str, Column], key: str, option: str) -> Column:
     """Return the column of that key, which `option` asks for; raise `InputError` for none."""
-    if key in known:
-        return known[key]
-    raise InputError(
-        f"{option}: there is no column {one_line(key, limit=60)!r}{suggest(key, known)}; "
-        f"known: {', '.join(known)}"
-    )
+    return named(key, known, "column", option)
 
 
 def _sortable(value: Value) -> bool:

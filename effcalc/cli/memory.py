@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from effcalc.cli.networks import scaled_networks, title
 from effcalc.cli.output import progress
-from effcalc.errors import InputError, one_line, suggest
+from effcalc.errors import InputError, one_line, one_of
 from effcalc.fit import Fitted, fit_batch, fit_phi
 from effcalc.memory import Step, predict
 from effcalc.memory.optimizer import OPTIMIZERS
@@ -115,18 +115,18 @@ def request(
 ) -> Request:
     """Read the options; raises `InputError` for what cannot be."""
     batches = [_count(text, "--batch") for text in asked.batch.split(",")]
-    dtypes = [_one_of(text.strip(), PRECISIONS, "--dtype") for text in asked.dtype.split(",")]
+    dtypes = [one_of(text.strip(), PRECISIONS, "--dtype") for text in asked.dtype.split(",")]
     modes = (
         ("infer", "train")
         if asked.mode is None
-        else (_one_of(asked.mode, ("infer", "train"), "--mode"),)
+        else (one_of(asked.mode, ("infer", "train"), "--mode"),)
     )
     step = Step(
-        optimizer=_one_of(asked.optimizer, OPTIMIZERS, "--optimizer"),
-        checkpoint=_one_of(asked.checkpoint, CHECKPOINTS, "--checkpoint"),
+        optimizer=one_of(asked.optimizer, OPTIMIZERS, "--optimizer"),
+        checkpoint=one_of(asked.checkpoint, CHECKPOINTS, "--checkpoint"),
         workers=_count(asked.workers, "--workers"),
-        zero=int(_one_of(asked.zero, ("0", "1", "2", "3"), "--zero")),
-        device=_one_of(asked.device, DEVICES, "--device"),
+        zero=int(one_of(asked.zero, ("0", "1", "2", "3"), "--zero")),
+        device=one_of(asked.device, DEVICES, "--device"),
     )
     if step.zero and step.workers < 2:
         raise InputError(f"--zero {step.zero} shards over --workers; give 2 or more")
@@ -170,13 +170,3 @@ def _count(text: str, option: str) -> int:
     if value < 1:
         raise InputError(f"{option}: {one_line(text)} is not a whole number of at least 1")
     return value
-
-
-def _one_of(text: str, names: object, option: str) -> str:
-    known = list(names)  # type: ignore[call-overload]
-    if text not in known:
-        raise InputError(
-            f"{option}: {one_line(repr(text))} is not one of {', '.join(known)}"
-            f"{suggest(text, known)}"
-        )
-    return text

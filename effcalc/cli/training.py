@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import typer
 
 from effcalc.cli.options import option
-from effcalc.errors import InputError, one_line, suggest
+from effcalc.errors import InputError, one_line
 from effcalc.units import (
     Values,
     int_text,
@@ -290,14 +290,3 @@ def whole(text: str, option: str, most: int = 10**9) -> int:
     if not 1 <= value <= most:
         raise InputError(f"{option}: {int_text(value)} is not a whole number from 1 to {most:,}")
     return value
-
-
-def choose(text: str, known: Iterable[str], option: str) -> str:
-    """Return `text` where it is one of `known`."""
-    names = list(known)
-    if text not in names:
-        raise InputError(
-            f"{option}: {one_line(text, 40)!r} is not one of {', '.join(names)}"
-            f"{suggest(text, names)}"
-        )
-    return text

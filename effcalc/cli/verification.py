@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from effcalc.errors import CheckFailed, InputError, RunError, need
+from effcalc.errors import CheckFailed, InputError, RunError, need, one_of
 
 if TYPE_CHECKING:
     from effcalc.cli.options import ScalingOptions
@@ -71,7 +71,7 @@ def verify(
     `NeedsError`, and `RunError` where a rank fails.
     """
     from effcalc.cli.networks import one_network
-    from effcalc.cli.training import choose, whole
+    from effcalc.cli.training import whole
     from effcalc.comm.model import training_model
     from effcalc.comm.strategies import check
     from effcalc.comm.verify import VERIFIED, alone, compare, phases
@@ -82,8 +82,8 @@ def verify(
     if len(strategies) != 1 or len(setups) != 1:
         raise InputError("--verify is for one strategy and one dtype")
     [strategy], [setup] = strategies, setups
-    choose(strategy.name, VERIFIED, "--verify --strategy")
-    choose(options.backend, ("gloo", "nccl"), "--backend")
+    one_of(strategy.name, VERIFIED, "--verify --strategy")
+    one_of(options.backend, ("gloo", "nccl"), "--backend")
     check(setup, strategy.name)
     tolerance = _tolerance(options.tolerance)
     seconds = parse_seconds(options.time_limit, "--time-limit")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from effcalc.comm import direct, gloo, tree
 from effcalc.comm.core import INNER, OUTER, Cluster, Collective, Cost, Leg, Traffic
-from effcalc.errors import InputError, one_line, suggest
+from effcalc.errors import named
 
 
 class Algorithm(NamedTuple):
@@ -245,12 +245,7 @@ ALGORITHMS = {
 
 def find_algorithm(name: str, option: str = "--algorithm") -> Algorithm:
     """Return an algorithm by name; raises `InputError`."""
-    if name not in ALGORITHMS:
-        raise InputError(
-            f"{option}: there is no algorithm {one_line(name, 40)!r}{suggest(name, ALGORITHMS)}; "
-            f"known: {', '.join(ALGORITHMS)}"
-        )
-    return ALGORITHMS[name]
+    return named(name, ALGORITHMS, "algorithm", option)
 
 
 def collective_cost(algorithm: Algorithm, c: Collective, cluster: Cluster) -> Cost:

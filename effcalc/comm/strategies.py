@@ -15,7 +15,7 @@ from effcalc.comm import buckets
 from effcalc.comm.core import Collective, Phase
 from effcalc.comm.model import FORWARD, UNITS, Model, Unit, size_of, units
 from effcalc.comm.pipeline import Stage, cut
-from effcalc.errors import InputError, one_line, suggest
+from effcalc.errors import InputError, named, one_of
 from effcalc.network import Param
 from effcalc.units import dtype_bytes
 
@@ -321,21 +321,12 @@ STRATEGIES = {
 
 def find_strategy(name: str, option: str = "--strategy") -> Strategy:
     """Return a strategy by name; raises `InputError`."""
-    if name not in STRATEGIES:
-        raise InputError(
-            f"{option}: there is no strategy {one_line(name, 40)!r}{suggest(name, STRATEGIES)}; "
-            f"known: {', '.join(STRATEGIES)}"
-        )
-    return STRATEGIES[name]
+    return named(name, STRATEGIES, "strategy", option)
 
 
 def check(setup: Setup, strategy: str) -> None:
     """Refuse what a strategy has no use for; raises `InputError`."""
-    if setup.unit not in UNITS:
-        raise InputError(
-            f"--unit: {one_line(setup.unit, 40)!r} is not one of {', '.join(UNITS)}"
-            f"{suggest(setup.unit, UNITS)}"
-        )
+    one_of(setup.unit, UNITS, "--unit")
     if strategy == "pipeline" and setup.accumulate > 1:
         raise InputError("--accumulate: a pipeline has micro-batches of its own: --micro-batches 8")
     if strategy != "pipeline" and setup.micro_batches is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from effcalc.errors import InputError, one_line, suggest
+from effcalc.errors import named
 from effcalc.grid import Look
 
 if TYPE_CHECKING:
@@ -58,12 +58,7 @@ def find_format(name: str | None, file_name: str = "") -> Format:
             (f.name for f in FORMATS.values() if file_name.lower().endswith(f.suffixes or ("\0",))),
             "table",
         )
-    if name not in FORMATS:
-        raise InputError(
-            f"--format: there is no format {one_line(name, limit=60)!r}{suggest(name, FORMATS)}; "
-            f"known: {', '.join(FORMATS)}"
-        )
-    return FORMATS[name]
+    return named(name, FORMATS, "format", "--format")
 
 
 def render(table: Table, format: str = "table", look: Look | None = None) -> Iterator[str]:

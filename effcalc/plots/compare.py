@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from effcalc.errors import InputError, one_line, suggest
+from effcalc.errors import InputError, named, one_line
 from effcalc.plots.marks import (
     SHAPES,
     axis,
@@ -50,11 +50,7 @@ def compare(comparison: Table, figure: str = "macs") -> Plot:
     Networks of one architecture file are joined in order of cost. Those of which no accuracy is
     published are left out, and named. Raises `InputError` where none is left.
     """
-    if figure not in FIGURES:
-        raise InputError(
-            f"--figure: there is no figure {one_line(figure, 60)!r}{suggest(figure, FIGURES)}; "
-            f"known: {', '.join(FIGURES)}"
-        )
+    named(figure, FIGURES, "figure", "--figure")
     table = drawable(comparison, ("network", "family", figure, "top1"))
     known = {row["network"] for row in table.rows if row["top1"] is not None}
     without = [str(row["network"]) for row in table.rows if row["network"] not in known]

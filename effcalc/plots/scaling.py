@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from effcalc.errors import InputError, one_line, suggest
+from effcalc.errors import InputError, named
 from effcalc.plots.marks import (
     DASHES,
     axis,
@@ -63,11 +63,7 @@ def scaling(
     φ: they stand where the rule gives the d·w²·r² of their own coefficients.
     Raises `InputError` where nothing is scaled, or more than one thing.
     """
-    if figure not in FIGURES:
-        raise InputError(
-            f"--figure: there is no figure {one_line(figure, 60)!r}{suggest(figure, FIGURES)}; "
-            f"known: {', '.join(FIGURES)}"
-        )
+    named(figure, FIGURES, "figure", "--figure")
     keys = [*AXES, "pixels", "theory", "growth", figure]
     curve = drawable(curve, keys)
     x = _scaled_axis(curve)

@@ -16,7 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from effcalc.errors import InputError, need, one_line, suggest
+from effcalc.errors import InputError, named, need, one_line
 from effcalc.plots.stamp import digest, meta_tag, stamp_png, stamp_svg
 from effcalc.table import Table
 
@@ -90,13 +90,7 @@ def check_suffix(path: str) -> str:
 
 def check_theme(name: str) -> str:
     """Return the name of a theme; raise `InputError` for an unknown one."""
-    if name not in THEME_NAMES:
-        known = ", ".join(THEME_NAMES)
-        raise InputError(
-            f"--theme: there is no theme {one_line(name, 60)!r}{suggest(name, THEME_NAMES)}; "
-            f"known: {known}"
-        )
-    return name
+    return named(name, {name: name for name in THEME_NAMES}, "theme", "--theme")
 
 
 def save(plot: Plot, path: str | Path, theme: str = "light", width: int = DEFAULT_WIDTH) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from effcalc.errors import InputError, one_line
+from effcalc.errors import InputError, one_of
 from effcalc.figures import PER, Figures, figures, macs
 from effcalc.network import Layer, Network, repeated_name
 from effcalc.ops import cost
@@ -69,8 +69,8 @@ def count_table(network: Network) -> Table:
 def check_breakdown(per: str | None, max_level: int | None) -> None:
     """Refuse a breakdown that there is not, before anything runs."""
     known = ("module", "layer", "op", "stage", "block")
-    if per is not None and per not in known:
-        raise InputError(f"--per: {one_line(repr(per))} is not one of {', '.join(known)}")
+    if per is not None:
+        one_of(per, known, "--per")
     if max_level is not None and per not in ("module", "layer"):
         raise InputError("--max-level is for --per module and --per layer")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from effcalc.errors import InputError, one_line, suggest
+from effcalc.errors import InputError, one_of
 from effcalc.figures import by_block, by_layer, by_stage
 from effcalc.fit import Fitted
 from effcalc.memory import CATEGORIES, Prediction, Step
@@ -147,12 +147,7 @@ def per_table(run: Run, per: str, title: str) -> Table:
     """
     if per == "moment":
         return timeline(run.prediction, title)
-    if per not in PER:
-        known = [*PER, "moment"]
-        raise InputError(
-            f"--per: {one_line(repr(per))} is not one of {', '.join(known)}{suggest(per, known)}"
-        )
-    group = PER[per]
+    group = PER[one_of(per, [*PER, "moment"], "--per")]
     names = {la.name: group(la) for la, _ in run.prediction.kept}
     weights: dict[str, int] = {}
     kept: dict[str, int] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from effcalc.errors import InputError, one_line, suggest
+from effcalc.errors import InputError, one_of
 from effcalc.network import Layer
 from effcalc.ops import Cost, cost, total
 from effcalc.profiling.events import Owner
@@ -51,9 +51,8 @@ class _Group:
 
 def check_per(per: str | None, max_level: int | None, *, compiled: bool) -> None:
     """Refuse a breakdown that there is not, before anything runs."""
-    if per is not None and per not in PER:
-        near = suggest(per, PER)
-        raise InputError(f"--per: {one_line(repr(per))} is not one of {', '.join(PER)}{near}")
+    if per is not None:
+        one_of(per, PER, "--per")
     if max_level is not None and per not in ("layer", "module"):
         raise InputError("--max-level is for --per layer and --per module")
     if compiled and per in ("layer", "module"):

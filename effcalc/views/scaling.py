@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from effcalc.arch import Arch
-from effcalc.errors import InputError, one_line, suggest
+from effcalc.errors import one_of
 from effcalc.figures import PER, Part, breakdown
 from effcalc.network import Layer, Network
 from effcalc.published import accuracy
@@ -164,11 +164,7 @@ def breakdown_table(
 
     `group` replaces the grouping that `per` names. Raises `InputError` for an unknown one.
     """
-    if group is None and per not in PER:
-        raise InputError(
-            f"--per: {one_line(repr(per))} is not one of {', '.join(PER)}{suggest(per, PER)}"
-        )
-    parts = breakdown(network, group or PER[per])
+    parts = breakdown(network, group or PER[one_of(per, PER, "--per")])
     figures = [f for f in PARTS if f.key != "output" or per != "op"]
     macs = sum(part.cost.macs for part in parts)
     columns = (

@@ -48,10 +48,10 @@ def comm(
     """
     from effcalc.cli.networks import one_network, title
     from effcalc.cli.output import write_table
-    from effcalc.cli.training import choose, predicted
+    from effcalc.cli.training import predicted
     from effcalc.cli.verification import confirm, verify
     from effcalc.comm.model import training_model
-    from effcalc.errors import InputError
+    from effcalc.errors import InputError, one_of
     from effcalc.views.comm import BREAKDOWNS, comm_table
 
     checked.check()
@@ -67,7 +67,7 @@ def comm(
     if per is None:
         write_table(comm_table(name, list(made) if len(made) == 1 else made, shown), output)
         return
-    breakdown = BREAKDOWNS[choose(per, BREAKDOWNS, "--per")]
+    breakdown = BREAKDOWNS[one_of(per, BREAKDOWNS, "--per")]
     if len(made) != 1:
         raise InputError(f"--per is for one prediction, and this asks for {len(made):,}")
     [only] = made

@@ -115,15 +115,10 @@ def search(
 
 def _agree(options: SearchOptions, study: StudyOptions) -> None:
     """Refuse options that do not go together."""
-    from effcalc.errors import InputError, suggest
+    from effcalc.errors import InputError, one_of
     from effcalc.search.candidates import COSTS, command
 
-    known = (*COSTS, "latency")
-    if options.cost not in known:
-        raise InputError(
-            f"--cost: {options.cost!r} is not one of {', '.join(known)}"
-            f"{suggest(options.cost, known)}"
-        )
+    one_of(options.cost, (*COSTS, "latency"), "--cost")
     if (options.cost == "latency") != (options.profiles is not None):
         raise InputError("--cost latency and --profiles 'FOLDER/{d}-{w}-{px}.json' go together")
     if options.accuracy is not None and study.evaluate is not None:

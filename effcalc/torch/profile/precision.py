@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from effcalc.errors import InputError, NeedsError, suggest
+from effcalc.errors import NeedsError, one_of
 
 DTYPES = ("fp32", "tf32", "fp16", "bf16", "amp")
 
@@ -18,9 +18,7 @@ _TORCH = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 def check_dtype(dtype: str, device: torch.device) -> None:
     """Refuse a format that there is not, or that the device does not have."""
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype: {dtype!r} is not one of {', '.join(DTYPES)}"
-                         f"{suggest(dtype, DTYPES)}")  # fmt: skip
+    one_of(dtype, DTYPES, "--dtype")
     if dtype != "tf32":
         return
     if device.type != "cuda":
