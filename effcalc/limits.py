@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -29,6 +30,14 @@ def available_memory() -> int | None:
         with suppress(OSError, ValueError):  # "max" is no number
             found.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
     return max(min(found), 0) if found else None
+
+
+def child_memory() -> int:
+    """Bytes that a child process may have: three quarters of what is free, or else of all."""
+    free = available_memory()
+    if free is None:
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return free * 3 // 4
 
 
 @contextmanager

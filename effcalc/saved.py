@@ -44,21 +44,26 @@ def read_saved(path: str | Path) -> Table:
 
 def latency(path: str | Path) -> float:
     """Return the one latency, in seconds, that a saved profile holds; raises `InputError`."""
+    return read_latency(path)[0]
+
+
+def read_latency(path: str | Path) -> tuple[float, Row]:
+    """Return the one latency of a saved profile, and its row; raises `InputError`."""
     table = read_saved(path)
     where = one_line(path)
     if "latency" not in (column.key for column in table.columns):
         raise InputError(
             f"{where}: holds no latency; save one with `effcalc profile NETWORK -o {where}`"
         )
-    found = [row["latency"] for row in table.rows if row.get("latency") is not None]
+    found = [row for row in table.rows if row.get("latency") is not None]
     if len(found) != 1:
         raise InputError(
             f"{where}: holds {len(found)} latencies; profile one batch and one dtype for it"
         )
-    value = found[0]
+    value = found[0]["latency"]
     if isinstance(value, str | bool) or value is None or not value > 0:
         raise InputError(f"{where}: the latency {one_line(repr(value), 40)} is no time")
-    return float(value)
+    return float(value), found[0]
 
 
 def _table(document: Any, where: str) -> Table:

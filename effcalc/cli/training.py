@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import typer
 
-from effcalc.cli.options import option
+from effcalc.cli.options import option, whole
 from effcalc.errors import InputError, one_line
 from effcalc.units import (
     Values,
-    int_text,
-    parse_count,
     parse_dtype,
     parse_seconds,
     parse_share,
@@ -30,6 +28,8 @@ if TYPE_CHECKING:
     from effcalc.request import Many
 
 GRADIENT_DTYPES = ("float32", "float16", "bfloat16")
+MOST = 10**9
+"""Largest number of anything that is counted here."""
 
 
 def _complete_strategy(incomplete: str) -> list[tuple[str, str]]:
@@ -131,9 +131,9 @@ class StrategyOptions:
 
         pieces = None
         if self.micro_batches is not None:
-            pieces = whole(self.micro_batches, "--micro-batches")
-        times = whole(self.accumulate, "--accumulate", 1000)
-        images = whole(self.batch, "--batch")
+            pieces = whole("--micro-batches", 1, MOST)(self.micro_batches)
+        times = whole("--accumulate", 1, 1000)(self.accumulate)
+        images = whole("--batch", 1, MOST)(self.batch)
         reshard = not self.no_reshard
         return [
             Setup(_dtype(name), times, self.unit, reshard, images, pieces)
@@ -169,7 +169,7 @@ class LinkOptions:
             raise InputError(f"--link: {len(found)} links; give one, or INNER,OUTER")
         if len(found) == 2 and self.per_node is None:
             raise InputError("--link INNER,OUTER needs the workers of a node: --per-node 8")
-        group = None if self.per_node is None else whole(self.per_node, "--per-node")
+        group = None if self.per_node is None else whole("--per-node", 1, MOST)(self.per_node)
         return (found[0], found[-1]), group
 
 
@@ -256,20 +256,17 @@ def _time(text: str, batch: int) -> float:
 
 def _saved_time(path: str, batch: int) -> float:
     """The latency of a saved profile of training on `batch` images."""
-    from effcalc.saved import latency, read_saved
+    from effcalc.saved import read_latency
 
-    spent = latency(path)
+    spent, row = read_latency(path)
     where = f"--compute {one_line(path)}"
-    for row in read_saved(path).rows:
-        if row.get("latency") is None:
-            continue
-        if row.get("mode", "train") != "train":
-            raise InputError(
-                f"{where}: is not of training; save one with `effcalc profile NETWORK "
-                f"--mode train --batch {batch} -o FILE.json`"
-            )
-        if row.get("batch", batch) != batch:
-            raise InputError(f"{where}: is of another batch; give --batch {row['batch']}")
+    if row.get("mode", "train") != "train":
+        raise InputError(
+            f"{where}: is not of training; save one with `effcalc profile NETWORK "
+            f"--mode train --batch {batch} -o FILE.json`"
+        )
+    if row.get("batch", batch) != batch:
+        raise InputError(f"{where}: is of another batch; give --batch {row['batch']}")
     return spent
 
 
@@ -282,11 +279,3 @@ def _dtype(text: str) -> str:
     if name not in GRADIENT_DTYPES:
         raise InputError(f"--dtype: gradients are sent as fp32, fp16 or bf16, not {name}")
     return name
-
-
-def whole(text: str, option: str, most: int = 10**9) -> int:
-    """Read a whole number from 1 to `most`."""
-    value = parse_count(text, option)
-    if not 1 <= value <= most:
-        raise InputError(f"{option}: {int_text(value)} is not a whole number from 1 to {most:,}")
-    return value

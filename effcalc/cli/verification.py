@@ -71,7 +71,7 @@ def verify(
     `NeedsError`, and `RunError` where a rank fails.
     """
     from effcalc.cli.networks import one_network
-    from effcalc.cli.training import whole
+    from effcalc.cli.options import whole
     from effcalc.comm.model import training_model
     from effcalc.comm.strategies import check
     from effcalc.comm.verify import VERIFIED, alone, compare, phases
@@ -92,7 +92,7 @@ def verify(
     at = one_network(network, scaling, "--verify")
     need("torch", "--verify", "torch")
     launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
-    ranks = None if options.ranks is None else whole(options.ranks, "--ranks", MAX_RANKS)
+    ranks = None if options.ranks is None else whole("--ranks", 1, MAX_RANKS)(options.ranks)
     run = {
         "network": network,
         "scaling": asdict(scaling),
@@ -130,8 +130,8 @@ def start(runs: Sequence[dict[str, Any]], ranks: int, seconds: float) -> list[di
 
     from effcalc.cli import rank
     from effcalc.errors import NeedsError
+    from effcalc.limits import child_memory
     from effcalc.process import Limits, run_all
-    from effcalc.torch.peers.against import default_limits
 
     if sys.platform != "linux":
         raise NeedsError("--verify needs Linux, whose kernel counts a connection's bytes")
@@ -141,7 +141,7 @@ def start(runs: Sequence[dict[str, Any]], ranks: int, seconds: float) -> list[di
             {"rank": r, "workers": ranks, "file": store, "backend": "gloo", "seconds": seconds}
             for r in range(ranks)
         ]
-        limits = Limits(seconds, default_limits().memory)
+        limits = Limits(seconds, child_memory())
         ended = run_all(rank.__name__, [{"runs": runs, "place": p} for p in places], limits)
     failed = [(e.failed, i) for i, e in enumerate(ended) if e.answer is None]
     if failed:

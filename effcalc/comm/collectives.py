@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from effcalc.comm import direct, gloo, tree
-from effcalc.comm.core import INNER, OUTER, Cluster, Collective, Cost, Leg, Traffic
+from effcalc.comm.core import INNER, OUTER, Cluster, Collective, Cost, Leg, Phase, Traffic
 from effcalc.errors import named
 
 
@@ -260,3 +260,11 @@ def collective_rank(algorithm: Algorithm, c: Collective, cluster: Cluster, rank:
     if cluster.workers == 1:
         return Traffic()
     return algorithm.rank(c, cluster, rank).times(c.repeats)
+
+
+def phase_rank(algorithm: Algorithm, phase: Phase, cluster: Cluster, rank: int) -> Traffic:
+    """Traffic of one rank for all collectives of a phase."""
+    result = Traffic()
+    for c in phase.collectives:
+        result = result.plus(collective_rank(algorithm, c, cluster, rank))
+    return result

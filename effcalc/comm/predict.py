@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from effcalc.comm.collectives import ALGORITHMS, Algorithm, collective_cost, collective_rank
+from effcalc.comm.collectives import ALGORITHMS, Algorithm, collective_cost, phase_rank
 from effcalc.comm.core import Cluster, Cost, Phase, Traffic
 from effcalc.comm.model import Model
 from effcalc.comm.overlap import Step, seconds, step
@@ -49,12 +49,7 @@ class Prediction:
 
     def phase_rank(self, phase: Phase, rank: int, algorithm: Algorithm | None = None) -> Traffic:
         """One rank, for one phase; rank n is a parameter server."""
-        result = Traffic()
-        for c in phase.collectives:
-            result = result.plus(
-                collective_rank(algorithm or self.algorithm, c, self.cluster, rank)
-            )
-        return result
+        return phase_rank(algorithm or self.algorithm, phase, self.cluster, rank)
 
     @cached_property
     def steady(self) -> Cost:

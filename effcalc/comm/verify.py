@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from effcalc.comm import gloo
-from effcalc.comm.collectives import ALGORITHMS, Algorithm, collective_rank
+from effcalc.comm.collectives import ALGORITHMS, phase_rank
 from effcalc.comm.core import Cluster, Collective, Phase, Traffic
 from effcalc.comm.strategies import Plan
 from effcalc.hardwarefile import Link
@@ -75,10 +75,10 @@ def compare(
             seen = answer["runs"][run][at]
             backend = answer["environment"]["backend"]
             algorithm = ALGORITHMS["gloo" if backend == "gloo" else "ring"]
-            predicted = _traffic(phase.collectives, algorithm, cluster, rank)
+            predicted = phase_rank(algorithm, phase, cluster, rank)
             if seen["wire"] is None:  # NCCL has no sockets of this process to look at
                 ran = [Collective(op, size, "", el) for op, size, el, *_ in seen["recorded"]]
-                measured = _traffic(ran, algorithm, cluster, rank)
+                measured = phase_rank(algorithm, Phase("", tuple(ran)), cluster, rank)
                 sent, received, wire = measured.sent, measured.received, None
             else:
                 # What headers and notices take, by the messages predicted, comes off.
@@ -95,15 +95,6 @@ def compare(
                 )
             )
     return found
-
-
-def _traffic(
-    collectives: Sequence[Collective], algorithm: Algorithm, cluster: Cluster, rank: int
-) -> Traffic:
-    result = Traffic()
-    for c in collectives:
-        result = result.plus(collective_rank(algorithm, c, cluster, rank))
-    return result
 
 
 def difference(

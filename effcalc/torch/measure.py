@@ -7,7 +7,6 @@ beyond that is scratch (oneDNN's reordered copies). On CUDA the allocator keeps 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -26,6 +25,7 @@ from effcalc.network import Network
 from effcalc.ops import BY_TORCH
 from effcalc.torch.build import build, recompute
 from effcalc.torch.count import explained
+from effcalc.torch.profile.recording import quiet
 from effcalc.torch.record import storage_of
 from effcalc.torch.trace import tensors_in
 
@@ -197,7 +197,7 @@ def _on_cpu(runner: _Runner) -> Measured:
             storage = gradient.untyped_storage()
             gradients[storage.data_ptr()] = storage.nbytes()
 
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it greets, and misses GPUs, on stderr
+    quiet()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         runner.run(note)
     results: Any = profiler.profiler.kineto_results

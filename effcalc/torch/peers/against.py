@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from effcalc import __version__, figures, process
 from effcalc.errors import InputError, one_line
-from effcalc.limits import available_memory
+from effcalc.limits import child_memory
 from effcalc.network import Network
 from effcalc.process import Limits
 from effcalc.table import Column, Table
@@ -74,11 +74,8 @@ COLUMNS = (
 
 
 def default_limits() -> Limits:
-    """Return `SECONDS`, and three quarters of the memory that is free."""
-    free = available_memory()
-    if free is None:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Limits(SECONDS, free * 3 // 4)
+    """Return `SECONDS`, and what a child process may have."""
+    return Limits(SECONDS, child_memory())
 
 
 def run(peer: Peer, target: Target, limits: Limits) -> Outcome:

@@ -77,6 +77,11 @@ def module_ranges(module: nn.Module, marks: Marks) -> Iterator[None]:
         nn.Module.__call__ = original  # type: ignore[method-assign]
 
 
+def quiet() -> None:
+    """Keep torch's profiler, which greets and misses GPUs, from writing on stderr."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
+
 def record(
     step: Callable[[], None],
     before: Callable[[], None],
@@ -87,7 +92,7 @@ def record(
     """Run `step` several times under the profiler, each after `before`, which is not recorded as
     part of it; write the trace for Chrome or Perfetto to the file `trace` too.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it greets, and misses GPUs, on stderr
+    quiet()
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
