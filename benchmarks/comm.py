@@ -14,9 +14,9 @@ import sys
 import time
 from dataclasses import asdict
 
+from effcalc.cli.comm_verify import start
 from effcalc.cli.networks import one_network
 from effcalc.cli.options import ScalingOptions
-from effcalc.cli.verification import start
 from effcalc.comm.core import Collective, Phase
 from effcalc.comm.model import training_model
 from effcalc.comm.strategies import STRATEGIES, Setup

@@ -48,9 +48,9 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 
 
 def not_guarded(what: str) -> None:
-    """Raise `InputError` within `guarded`: `what` would run a model's code."""
+    """Raise `InputError` within `guarded`: `what` is a model, of code or of a file."""
     if _ACTIVE.get():
-        raise InputError(f"{what}: runs a model, which no command in a document does")
+        raise InputError(f"{what}: a document runs no model; name a network")
 
 
 @contextmanager

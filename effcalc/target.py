@@ -41,6 +41,9 @@ def target_network(
     """
     where = one_line(target)
     file, colon, _ = target.partition(":")
+    code = is_code(target) or backward or real
+    if code or (file.endswith((".onnx", ".pt2")) and not colon):
+        not_guarded(where)
     if file.endswith(".onnx") and not colon:
         _refuse(where, "an ONNX file", settings, backward, real)
         from effcalc.onnxfile import load_onnx
@@ -51,14 +54,12 @@ def target_network(
     if file.endswith(".pt2") and not colon:
         _refuse(where, "a .pt2 file", settings, False, real)
         path = _file(target)
-        not_guarded(where)
         need("torch", "this target", "torch")
         from effcalc.torch.count import count_owned
         from effcalc.torch.pt2 import load_pt2
 
         loaded = load_pt2(path, where, parse_inputs(inputs))
-    elif is_code(target) or backward or real:
-        not_guarded(where)
+    elif code:
         need("torch", "this target" if is_code(target) else f"to run {where}", "torch")
         from effcalc.torch.count import count_owned
         from effcalc.torch.targets import load
@@ -111,11 +112,16 @@ def check_batch(target: str, inputs: Sequence[str], batch: int, network: Network
     shape = next((t.shape for t in network.inputs if t.shape), ())
     zoo = target.startswith(("torchvision:", "timm:")) and not inputs
     if batch != 1 and shape and shape[0] != batch and not zoo:
-        is_shape, wanted = ("x".join(map(str, s)) for s in (shape, (batch, *shape[1:])))
-        raise InputError(
-            f"--batch {batch}: the input of {one_line(target)} is {is_shape}; "
-            f"give it as --input {wanted}"
-        )
+        raise wrong_batch(target, batch, shape)
+
+
+def wrong_batch(target: str, batch: int, shape: Sequence[int]) -> InputError:
+    """Return the error that the input of a target, of this shape, is not of the batch."""
+    is_shape, wanted = ("x".join(map(str, s)) for s in (shape, (batch, *shape[1:])))
+    return InputError(
+        f"--batch {batch}: the input of {one_line(target)} is {is_shape}; "
+        f"give it as --input {wanted}"
+    )
 
 
 def is_code(target: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from effcalc import sockets
-from effcalc.cli import verification
+from effcalc.cli import comm_verify
 from effcalc.cli.networks import one_network
 from effcalc.cli.options import ScalingOptions
 from effcalc.comm import buckets
@@ -76,7 +76,7 @@ def expected(network: str, scaling: ScalingOptions, strategy: str, setup: Setup,
 def answers(request):
     """What real ranks answered to all of the small runs, and to each collective alone."""
     runs = [asked(*one) for one in SMALL]
-    return verification.start(
+    return comm_verify.start(
         [*runs, {"collectives": collectives(request.param)}], request.param, 240
     )
 
@@ -106,7 +106,7 @@ def test_each_collective_alone_is_to_the_byte(answers):
 def cli(monkeypatch, answers, *args, again=None):
     """Run the command on answers that real ranks gave before."""
     given = iter([answers, again])
-    monkeypatch.setattr(verification, "start", lambda runs, ranks, seconds: next(given))
+    monkeypatch.setattr(comm_verify, "start", lambda runs, ranks, seconds: next(given))
     return run("comm", "squeezenet-1.1", "--image-size=64", "--classes=10", "--verify", *args)
 
 
@@ -307,7 +307,7 @@ def test_ranks_that_hang_are_ended_and_4():
 
 def test_a_ranks_own_error_is_shown():
     with pytest.raises(RunError, match=r"rank \d failed: no network is named 'resnet-7'"):
-        verification.start([asked("resnet-7", ScalingOptions(), "ddp", Setup())], 2, 120)
+        comm_verify.start([asked("resnet-7", ScalingOptions(), "ddp", Setup())], 2, 120)
 
 
 def ranks_of(pid: int) -> list[int]:
@@ -357,7 +357,7 @@ FULL = [
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3])
 def test_the_real_networks_are_to_the_byte(n):
-    answers = verification.start([asked(*one) for one in FULL], n, 900)
+    answers = comm_verify.start([asked(*one) for one in FULL], n, 900)
     for i, one in enumerate(FULL):
         rows = compare(expected(*one, n), answers, i)
         assert [(one, r.phase, r.rank, r.off) for r in rows if r.off or r.differs] == []

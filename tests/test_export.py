@@ -15,7 +15,6 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from effcalc.cli.networks import title
 from effcalc.errors import InputError
 from effcalc.network import unroll
 from effcalc.pycode.write import write
@@ -63,7 +62,7 @@ def test_written_modules_give_the_built_results_in_a_process_of_their_own(tmp_pa
     for name in SMALL:
         at = scale(name, width=0.5, image_size=SMALL[name], classes=10)
         file = name.replace("-", "_").replace(".", "_")
-        tmp_path.joinpath(f"{file}.py").write_text(write(at, title(at)), encoding="utf-8")
+        tmp_path.joinpath(f"{file}.py").write_text(write(at, at.title), encoding="utf-8")
         model = build(at.network)
         calibrated(model, images(at.network))
         image = images(at.network)
@@ -220,7 +219,7 @@ def test_every_block_in_one_network(tmp_path):
     file.write_text(MIXED.replace("TITLE", json.dumps(title_text)), encoding="utf-8")
     at = scale(str(file))
     assert at.arch.title == title_text
-    source = write(at, title(at))
+    source = write(at, at.title)
     model = build(at.network)
     module = loaded(source)
     written = module.Model()
@@ -239,7 +238,7 @@ def test_written_code_is_tidy(name, tmp_path):
     """Ruff's own rules hold, and its format, but for the table that stays a table."""
     at = scale(name)
     file = tmp_path / "b.py"
-    file.write_text(write(at, title(at)), encoding="utf-8")
+    file.write_text(write(at, at.title), encoding="utf-8")
     ruff = [sys.executable, "-m", "ruff"]
     more = ["--isolated", "--line-length", "100", str(file)]
     subprocess.run([*ruff, "check", "--select", "E,F,I,W,B,UP,SIM,RUF100", *more], check=True)

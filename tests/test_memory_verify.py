@@ -106,7 +106,7 @@ def test_above_the_tolerance_verify_ends_in_1(monkeypatch):
         found = real(*args)
         return replace(found, peak=found.peak * 2)
 
-    monkeypatch.setattr("effcalc.cli.verify.measure", off)
+    monkeypatch.setattr("effcalc.cli.memory_verify.measure", off)
     result = run(*ARGS, "--mode", "infer", "--tolerance", "3%")
     assert result.code == 1
     assert "the predicted peak is -50.00% off, and --tolerance allows 3%" in result.err

@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from effcalc.cli.networks import scaled_networks, title
+from effcalc.cli.networks import scaled_networks
 from effcalc.cli.output import progress
 from effcalc.errors import InputError, one_line, one_of
 from effcalc.fit import Fitted, fit_batch, fit_phi
@@ -16,7 +16,6 @@ from effcalc.memory import Step, predict
 from effcalc.memory.optimizer import OPTIMIZERS
 from effcalc.memory.step import CHECKPOINTS, DEVICES, PRECISIONS
 from effcalc.network import Network
-from effcalc.paths import is_confined
 from effcalc.scaling import Scaled, build
 from effcalc.target import is_code, target_network
 from effcalc.units import parse_count
@@ -138,16 +137,10 @@ def request(
         for m in modes
     ]
     code = is_code(network) or network.endswith((".pt2", ".onnx"))
-    if code and is_confined():
-        raise InputError(f"{one_line(network)}: a document runs no model; name a network")
     if code:
         if step.checkpoint != "none":
             raise InputError("--checkpoint is for effcalc's networks, which have stages and blocks")
-        given = any(
-            getattr(scaling, name) is not None
-            for name in ("phi", *_RATIOS, "variant", "classes", "in_channels")
-        )
-        if given or scaling.settings or scaling.no_head:
+        if not scaling.plain:
             raise InputError(f"{one_line(network)}: a target is taken as it is, and not scaled")
         if network.endswith(".onnx") and "train" in modes and asked.mode is not None:
             raise InputError("an .onnx file holds an inference; give --mode infer")
@@ -161,7 +154,7 @@ def request(
     if len(networks) > 1000:
         raise InputError(f"at most 1,000 scalings, and this asks for {len(networks):,}")
     scaled = list(networks)
-    name = title(scaled[0]) if len(scaled) == 1 else arch.title
+    name = scaled[0].title if len(scaled) == 1 else arch.title
     return Request(name, scaled, "", arg, input, batches, steps, scaling)
 
 

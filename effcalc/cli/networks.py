@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from effcalc.arch import Arch
@@ -19,17 +20,7 @@ def scaled_networks(
 ) -> tuple[Arch, Many[Scaled]]:
     """Return the architecture, and one network for each scaling that the options ask for."""
     arch, named = load(network, settings(options.settings), options.classes, options.in_channels)
-    text = ScalingText(
-        phi=options.phi,
-        alpha=options.alpha,
-        beta=options.beta,
-        gamma=options.gamma,
-        depth=options.depth,
-        width=options.width,
-        resolution=options.resolution,
-        image_size=options.image_size,
-        variant=options.variant,
-    )
+    text = ScalingText(**{f.name: getattr(options, f.name) for f in fields(ScalingText)})
     wanted = scalings(arch, named, text)
     head = not options.no_head
     return arch, Many(len(wanted), lambda: (scaled(arch, s, workers, head) for s in wanted))
@@ -41,8 +32,3 @@ def one_network(network: str, options: ScalingOptions, what: str, workers: int =
     if len(networks) != 1:
         raise InputError(f"{what} is for one scaling, and this asks for {len(networks):,}")
     return next(iter(networks))
-
-
-def title(at: Scaled) -> str:
-    """Name a scaled network: `EfficientNet-B0 at φ = 3`."""
-    return at.title

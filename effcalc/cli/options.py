@@ -55,7 +55,7 @@ def whole(option: str, least: int = 1, most: int | None = None) -> Callable[[str
     def read(text: str | int) -> int:
         value = parse_count(text, option) if isinstance(text, str) else text
         if value < least or (most is not None and value > most):
-            limits = f"at least {least}" if most is None else f"from {least:,} to {most:,}"
+            limits = f"at least {least}" if most is None else f"from {least} to {most}"
             raise InputError(f"{option}: {int_text(value)} is not a whole number {limits}")
         return value
 
@@ -274,6 +274,11 @@ class ScalingOptions:
     classes: Classes = None
     in_channels: InChannels = None
     no_head: NoHead = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether no option is given: the network is as its name says."""
+        return self == ScalingOptions()
 
 
 @dataclass(frozen=True, slots=True)

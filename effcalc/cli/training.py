@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import typer
 
-from effcalc.cli.options import option, whole
+from effcalc.cli.options import option
 from effcalc.errors import InputError, one_line
 from effcalc.units import (
     Values,
+    int_text,
+    parse_count,
     parse_dtype,
     parse_seconds,
     parse_share,
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from effcalc.request import Many
 
 GRADIENT_DTYPES = ("float32", "float16", "bfloat16")
-MOST = 10**9
-"""Largest number of anything that is counted here."""
 
 
 def _complete_strategy(incomplete: str) -> list[tuple[str, str]]:
@@ -131,9 +131,9 @@ class StrategyOptions:
 
         pieces = None
         if self.micro_batches is not None:
-            pieces = whole("--micro-batches", 1, MOST)(self.micro_batches)
-        times = whole("--accumulate", 1, 1000)(self.accumulate)
-        images = whole("--batch", 1, MOST)(self.batch)
+            pieces = count(self.micro_batches, "--micro-batches")
+        times = count(self.accumulate, "--accumulate", 1000)
+        images = count(self.batch, "--batch")
         reshard = not self.no_reshard
         return [
             Setup(_dtype(name), times, self.unit, reshard, images, pieces)
@@ -169,7 +169,7 @@ class LinkOptions:
             raise InputError(f"--link: {len(found)} links; give one, or INNER,OUTER")
         if len(found) == 2 and self.per_node is None:
             raise InputError("--link INNER,OUTER needs the workers of a node: --per-node 8")
-        group = None if self.per_node is None else whole("--per-node", 1, MOST)(self.per_node)
+        group = None if self.per_node is None else count(self.per_node, "--per-node")
         return (found[0], found[-1]), group
 
 
@@ -279,3 +279,11 @@ def _dtype(text: str) -> str:
     if name not in GRADIENT_DTYPES:
         raise InputError(f"--dtype: gradients are sent as fp32, fp16 or bf16, not {name}")
     return name
+
+
+def count(text: str, what: str, most: int = 10**9) -> int:
+    """Read a whole number from 1 to `most`."""
+    value = parse_count(text, what)
+    if not 1 <= value <= most:
+        raise InputError(f"{what}: {int_text(value)} is not a whole number from 1 to {most:,}")
+    return value

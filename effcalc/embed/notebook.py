@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from effcalc.embed.regions import Compute, Edit, apply, diff_of, fill_text, find_edits
+from effcalc.embed.regions import Compute, Edit, apply, checked_edits, diff_of
 from effcalc.embed.syntax import Syntax
 from effcalc.embed.text import Text
 from effcalc.errors import InputError, one_line
@@ -43,9 +43,8 @@ def fill_cells(
         if "effcalc" not in source:
             continue
         at = f"{where}: cell {number}"
-        _, changed = fill_text(source, document, at, syntax, compute)
-        if changed:
-            found = find_edits(source, document, at, syntax, compute)
+        found = checked_edits(source, document, at, syntax, compute)
+        if found:
             diff += diff_of(source, found, at)
             edits += _raw_edits(text, cell, found)
     return apply(text, edits), diff

@@ -67,7 +67,8 @@ def fill(data: bytes, name: str, compute: Compute) -> Filled:
 
         text, diff = fill_cells(document, where, syntax, compute)
     else:
-        text, diff = fill_text(document.text, document, where, syntax, compute)
+        edits = checked_edits(document.text, document, where, syntax, compute)
+        text, diff = apply(document.text, edits), diff_of(document.text, edits, where)
     if not diff:
         return Filled(data, [])
     try:
@@ -76,13 +77,13 @@ def fill(data: bytes, name: str, compute: Compute) -> Filled:
         raise InputError(f"{where}: the output cannot be written as {document.encoding}") from None
 
 
-def fill_text(
+def checked_edits(
     text: str, document: Text, where: str, syntax: Syntax, compute: Compute
-) -> tuple[str, list[str]]:
-    """Fill a text that is a document, or a cell of one; return it, and a diff."""
+) -> list[Edit]:
+    """Return what fills a text that is a document, or a cell of one; it stays as it reads."""
     edits = find_edits(text, document, where, syntax, compute)
     if not edits:
-        return text, []
+        return []
     new = apply(text, edits)
     # Whatever the output is, the document still holds the same regions, and they hold it.
     before = [region.command for region in regions(text, syntax, where)]
@@ -93,7 +94,7 @@ def fill_text(
         same = False
     if not same:
         raise InputError(f"{where}: the output of a region holds what reads as one of its comments")
-    return new, diff_of(text, edits, where)
+    return edits
 
 
 def regions(text: str, syntax: Syntax, where: str) -> list[Region]:
@@ -218,6 +219,8 @@ def apply(text: str, edits: Sequence[Edit]) -> str:
 
 def diff_of(text: str, edits: Sequence[Edit], where: str) -> list[str]:
     """Return a unified diff that shows each edit, with the numbers of its lines."""
+    if not edits:
+        return []
     lines = Lines(text)
     out = [f"--- {where}", f"+++ {where}"]
     shift = 0

@@ -146,6 +146,11 @@ def _load(optuna: Any, storage: Callable[[], Any], path: str, about: Mapping[str
 # --- many processes, PostgreSQL ----------------------------------------------------------------
 
 
+def _with_driver(url: str) -> str:
+    """Name the driver that the extra installs, where a URL names none."""
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
 @contextmanager
 def shared(
     url: str,
@@ -162,7 +167,7 @@ def shared(
             "--storage: give postgresql://USER@HOST/DATABASE; only there do several processes "
             "work on one study safely, and one process needs a --study file alone"
         )
-    url = url.replace("postgresql://", "postgresql+psycopg://", 1)  # the driver of the extra
+    url = _with_driver(url)
     need("sqlalchemy", "--storage", "search")
     import sqlalchemy
     from optuna.exceptions import StorageInternalError
@@ -232,8 +237,7 @@ def stored(
                 raise InputError(f"--study: there is no file {one_line(place)!r}")
             study = optuna.load_study(study_name="effcalc", storage=_journal(optuna, place))
         else:
-            url = storage.replace("postgresql://", "postgresql+psycopg://", 1)
-            study = optuna.load_study(study_name=place, storage=url)
+            study = optuna.load_study(study_name=place, storage=_with_driver(storage))
     except (KeyError, ValueError):
         raise InputError(f"--study: there is no search {one_line(place)!r}") from None
     except ImportError as error:

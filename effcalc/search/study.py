@@ -130,12 +130,14 @@ class Study:
 
         mine = {trial.number for trial in self._mine.values()}
         trials = self._study.get_trials(deepcopy=False)
-        for trial in trials:
-            theirs = trial.state == TrialState.RUNNING and trial.number not in mine
-            if theirs and not self._alive(trial):
-                self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-        found = look_at(self._study, len(self.candidates), self.retries)
-        for number in missing(self._study, len(self.candidates), found):
+        running = (t for t in trials if t.state == TrialState.RUNNING and t.number not in mine)
+        dead = [trial for trial in running if not self._alive(trial)]
+        for trial in dead:
+            self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        if dead:
+            trials = self._study.get_trials(deepcopy=False)
+        found = standing(trials, len(self.candidates), self.retries)
+        for number in missing(trials, len(self.candidates), found):
             self._study.add_trial(self._attempt(number))
             found.waiting += 1
         return found
@@ -167,24 +169,29 @@ class Study:
 
 def look_at(study: Any, candidates: int, retries: int) -> Progress:
     """Read how things stand, changing nothing."""
+    return standing(study.get_trials(deepcopy=False), candidates, retries)
+
+
+def standing(trials: Sequence[Any], candidates: int, retries: int) -> Progress:
+    """Say how things stand by all trials of a study."""
     from optuna.trial import TrialState
 
     found = Progress()
     attempts: dict[int, list[Any]] = {number: [] for number in range(candidates)}
-    for trial in study.get_trials(deepcopy=False):
+    for trial in trials:
         number = trial.user_attrs.get("candidate")
         if number in attempts:
             attempts[number].append(trial)
-    for number, trials in attempts.items():
-        states = [trial.state for trial in trials]
+    for number, own in attempts.items():
+        states = [trial.state for trial in own]
         if TrialState.COMPLETE in states:
-            found.accuracies[number] = trials[states.index(TrialState.COMPLETE)].value
+            found.accuracies[number] = own[states.index(TrialState.COMPLETE)].value
         elif TrialState.RUNNING in states:
             found.running += 1
         elif TrialState.WAITING in states:
             found.waiting += 1
         else:
-            told = [t.user_attrs for t in trials]
+            told = [t.user_attrs for t in own]
             causes = [attrs["cause"] for attrs in told if "cause" in attrs]
             killed = sum("cause" not in attrs and "left" not in attrs for attrs in told)
             if len(causes) > retries:
@@ -194,16 +201,12 @@ def look_at(study: Any, candidates: int, retries: int) -> Progress:
     return found
 
 
-def missing(study: Any, candidates: int, found: Progress) -> list[int]:
+def missing(trials: Sequence[Any], candidates: int, found: Progress) -> list[int]:
     """Numbers of the candidates for which nothing is done, under way or waiting."""
     from optuna.trial import TrialState
 
     open_states = (TrialState.RUNNING, TrialState.WAITING)
-    busy = {
-        trial.user_attrs.get("candidate")
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state in open_states
-    }
+    busy = {trial.user_attrs.get("candidate") for trial in trials if trial.state in open_states}
     return [n for n in range(candidates) if n not in {*busy, *found.accuracies, *found.failed}]
 
 

@@ -113,6 +113,15 @@ def _repeating(blocks: Array) -> Array:
     return (blocks[:, 1:] > 0).sum(axis=1)
 
 
+def _peaks(
+    job: Job, depths: Array, blocks: Array, widths: Array, size: tuple[Array, Array]
+) -> tuple[list[Array], Array]:
+    """Peaks over (width, image) for each set of stages that repeat, and the set of each depth."""
+    _, first, which = np.unique(_repeating(blocks), return_index=True, return_inverse=True)
+    pairs = (widths[:, None], (size[0][None], size[1][None]))
+    return [job.peaks(float(depths[i]), *pairs) for i in first], which
+
+
 def merge(parts: Sequence[Array], places: Sequence[Array]) -> Array:
     """Put parts of a column in their places."""
     kind = object if any(p.dtype == object for p in parts) else np.int64
@@ -270,12 +279,7 @@ class Classes:
             parts = np.broadcast_arrays(*made.sums[key])
             self.figures[key] = np.tensordot(blocks, np.stack(parts), 1)
         if PEAK in job.wanted:
-            repeating = _repeating(blocks)
-            _, first, which = np.unique(repeating, return_index=True, return_inverse=True)
-            peaks = [
-                job.peaks(float(depths[i]), widths[:, None], (height[None], wide[None]))
-                for i in first
-            ]
+            peaks, which = _peaks(job, depths, blocks, widths, size)
             self.figures[PEAK] = np.stack(np.broadcast_arrays(*peaks))[which]
 
     def look_up(self, depth: Array, width: Array, side: Array) -> dict[str, Array]:
@@ -319,14 +323,8 @@ class Slab:
             for key in job.sums()
         }
         self.blocks = np.ascontiguousarray(blocks.T.astype(self.kind))
-        _, first, self.repeats = np.unique(
-            _repeating(blocks), return_index=True, return_inverse=True
-        )
         if PEAK in job.wanted:
-            peaks = [
-                job.peaks(float(depths[i]), widths[:, None], (height[None], wide[None]))
-                for i in first
-            ]
+            peaks, self.repeats = _peaks(job, depths, blocks, widths, size)
             self.peaks = np.stack([np.broadcast_to(p, (len(widths), self.images)) for p in peaks])
 
     def box(self, rows: slice, depths: slice) -> dict[str, Array]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from effcalc import figures
 from effcalc.errors import InputError, one_of
-from effcalc.figures import by_block, by_layer, by_stage
 from effcalc.fit import Fitted
 from effcalc.memory import CATEGORIES, Prediction, Step
 from effcalc.memory.tape import Moment
-from effcalc.network import Layer
 from effcalc.table import Column, Row, Table
 from effcalc.units import Value, dtype_bytes, format_bytes
 
@@ -135,7 +134,7 @@ def _gaps(runs: Sequence[Run]) -> list[str]:
     return [f"unknown what autograd keeps, taken as all operands and results: {names}"]
 
 
-PER: dict[str, Callable[[Layer], str]] = {"stage": by_stage, "block": by_block, "layer": by_layer}
+PER = {name: figures.PER[name] for name in ("stage", "block", "layer")}
 """The breakdowns that `--per` offers, beside "moment"."""
 
 

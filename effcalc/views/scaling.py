@@ -65,6 +65,13 @@ SCALING = (
 )
 """Which scaling a row is about."""
 
+BASES = (
+    Column("alpha", "α", "number", "base of the depth"),
+    Column("beta", "β", "number", "base of the width"),
+    Column("gamma", "γ", "number", "base of the resolution"),
+)
+"""The bases of compound scaling, where they differ from row to row."""
+
 COSTS = (
     Figure("params", "params", "count", "parameters, a shared one once", lambda s: s.params),
     Figure("macs", "MACs", "count", "multiply-accumulates, one image", lambda s: s.macs),

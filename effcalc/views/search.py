@@ -8,7 +8,7 @@ from effcalc.scaling import Scaled
 from effcalc.search.candidates import Candidate, ranking, reward
 from effcalc.table import Column, Row, Table
 from effcalc.units import Unit, Value
-from effcalc.views.scaling import COSTS, GROWTH, SCALING
+from effcalc.views.scaling import BASES, COSTS, GROWTH, SCALING
 
 _FIGURES = (*SCALING[1:], *COSTS, GROWTH[1])
 _SHOWN = {"pixels", "params", "macs", "growth"}
@@ -37,9 +37,7 @@ def search_table(
     """
     ranked = bool(accuracies or failed)
     columns = (
-        Column("alpha", "α", "number", "base of the depth"),
-        Column("beta", "β", "number", "base of the width"),
-        Column("gamma", "γ", "number", "base of the resolution"),
+        *BASES,
         Column("product", "α·β²·γ²", "number", "growth in theory"),
         *(figure.column(_SHOWN) for figure in _FIGURES),
         Column("cost", "cost", _UNITS.get(cost, "count"), cost, default=cost in _UNITS and ranked),

@@ -13,18 +13,13 @@ from effcalc.formats import Format
 from effcalc.grid import Look
 from effcalc.table import Column, Row, Table
 from effcalc.units import Value
-from effcalc.views.scaling import COSTS, GROWTH, NEAREST, SCALING, pixels
+from effcalc.views.scaling import BASES, COSTS, GROWTH, NEAREST, SCALING, pixels
 
 if TYPE_CHECKING:
     from effcalc.sweep.chunks import Chunk
 
 ROWS_AT_ONCE = 4096  # points that are made Python values together
 
-BASES = (
-    Column("alpha", "α", "number", "base of the depth"),
-    Column("beta", "β", "number", "base of the width"),
-    Column("gamma", "γ", "number", "base of the resolution"),
-)
 _SHOWN = ("depth", "width", "pixels", "params", "macs", "growth")
 
 NUMBERS = (

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from effcalc.cli.comm_verify import VerifyOptions
 from effcalc.cli.options import Network, OutputOptions, ScalingOptions
 from effcalc.cli.training import ComputeOptions, LinkOptions, StrategyOptions
-from effcalc.cli.verification import VerifyOptions
 
 Per = Annotated[
     str | None,
@@ -46,17 +46,17 @@ def comm(
     effcalc comm squeezenet-1.1 --verify -n 4
     effcalc comm resnet-18 --strategy fully-shard --verify -n 2 --tolerance 0
     """
-    from effcalc.cli.networks import one_network, title
+    from effcalc.cli.comm_verify import confirm, verify
+    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
     from effcalc.cli.training import predicted
-    from effcalc.cli.verification import confirm, verify
     from effcalc.comm.model import training_model
     from effcalc.errors import InputError, one_of
     from effcalc.views.comm import BREAKDOWNS, comm_table
 
     checked.check()
     at = one_network(network, scaling, "comm")
-    name = f"{title(at)}: {', '.join(s.name for s in training.strategies())}"
+    name = f"{at.title}: {', '.join(s.name for s in training.strategies())}"
     if checked.verify:
         table, wrong = verify(network, scaling, training, checked, f"{name}, verified")
         if table is not None:

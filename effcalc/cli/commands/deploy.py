@@ -132,7 +132,7 @@ def deploy(
     effcalc deploy --weights my-w.safetensors --deep-compression bits=6
     effcalc deploy --read my-w.effz --restore my-restored.safetensors
     """
-    from effcalc.cli.networks import one_network, title
+    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
     from effcalc.deploy.sizes import parse_compression, standard, steps
     from effcalc.errors import InputError
@@ -199,7 +199,7 @@ def deploy(
         at = one_network(network, scaling, "deploy")
         over = None if link is None else load_link(link)
         parts = deep_compression is not None and over is None
-        table = sizes_table(at, storages, f"{title(at)}, stored", over, count, parts)
+        table = sizes_table(at, storages, f"{at.title}, stored", over, count, parts)
     write_table(table, output)
 
 
@@ -211,11 +211,10 @@ def _paper() -> Table:
 
 
 def _chips(at: Scaled, names: str, storages: list[Storage]) -> Table:
-    from effcalc.cli.networks import title
     from effcalc.deploy.onchip import chips
     from effcalc.views.deploy import chips_table
 
-    return chips_table(at, storages, chips(names), f"{title(at)}, on a chip")
+    return chips_table(at, storages, chips(names), f"{at.title}, on a chip")
 
 
 def _largest(network: str, scaling: ScalingOptions, name: str, storages: list[Storage]) -> Table:
@@ -240,7 +239,6 @@ def _largest(network: str, scaling: ScalingOptions, name: str, storages: list[St
 
 def _compressed(at: Scaled, weights: str, compression: Storage, write: str | None) -> Table:
     """Compress weights, read them back, and write the file where one is asked for."""
-    from effcalc.cli.networks import title
     from effcalc.cli.output import check_output, open_output, progress
     from effcalc.errors import need
     from effcalc.views.deploy import shipped_table
@@ -259,7 +257,7 @@ def _compressed(at: Scaled, weights: str, compression: Storage, write: str | Non
     if write is not None:
         with open_output(write, "--write", binary=True) as out:
             out.write(shipped.data)
-    return shipped_table(at, compression, shipped, how, f"{title(at)}, compressed", write)
+    return shipped_table(at, compression, shipped, how, f"{at.title}, compressed", write)
 
 
 def _file(read: str, restore: str | None) -> Table:

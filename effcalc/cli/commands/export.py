@@ -47,7 +47,7 @@ def export(
     import sys
     from contextlib import redirect_stdout
 
-    from effcalc.cli.networks import one_network, title
+    from effcalc.cli.networks import one_network
     from effcalc.cli.output import check_output, open_output, write_text
     from effcalc.errors import InputError, need, one_line
     from effcalc.scaling import build
@@ -64,7 +64,7 @@ def export(
 
         if dynamic_batch or batch != 1:
             raise InputError("a .py file takes batches of any size; leave out --batch")
-        write_text([write(at, title(at))], output)
+        write_text([write(at, at.title)], output)
         return
     need("torch", f"writing {suffix}", "torch")
     if suffix == ".onnx":

@@ -117,7 +117,7 @@ def _verify(asked: Request, per: str | None, text: str, output: OutputOptions) -
     if per is not None:
         raise InputError("--verify measures the whole step; give no --per")
     need("torch", "--verify", "torch")
-    from effcalc.cli.verify import checks, measured_on
+    from effcalc.cli.memory_verify import checks, measured_on
 
     found = checks(asked)
     title = f"{asked.title}: memory, predicted and measured"

@@ -321,7 +321,7 @@ def _source(
     network: str, scaling: ScalingOptions, arg: list[str], input: list[str]
 ) -> tuple[str, Source]:
     """Return what is profiled, by name, and what makes it."""
-    from effcalc.cli.networks import one_network, title
+    from effcalc.cli.networks import one_network
     from effcalc.errors import InputError, one_line
     from effcalc.target import is_code
     from effcalc.torch.profile.subject import from_scaled, from_target
@@ -333,11 +333,11 @@ def _source(
     if pt2 and arg:
         raise InputError(f"{where}: --arg is for a model in code, and this is a .pt2 file")
     if pt2 or is_code(network):
-        if scaling != type(scaling)():
+        if not scaling.plain:
             raise InputError(f"{where}: scaling options are for networks of effcalc archs")
         return where, from_target(network, arg, input)
     for option, values in (("--arg", arg), ("--input", input)):
         if values:
             raise InputError(f"{where}: {option} is for a model in code; see --image-size, --batch")
     at = one_network(network, scaling, "profile")
-    return title(at), from_scaled(at)
+    return at.title, from_scaled(at)

@@ -38,7 +38,7 @@ def report(
     effcalc report --phi 3 --output phi3.html
     effcalc report alexnet squeezenet-1.0 --output small.html
     """
-    from effcalc.cli.networks import one_network, title
+    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_text
     from effcalc.errors import InputError
     from effcalc.plots.style import import_engine
@@ -48,19 +48,18 @@ def report(
     if not no_plots:
         import_engine()
     names = networks or ["efficientnet-b0"]
-    plain = scaling == ScalingOptions()
-    if len(names) > 1 and not plain:
+    if len(names) > 1 and not scaling.plain:
         raise InputError(
             "scaling options are for one network; of several, write each as NETWORK@phi=3"
         )
     if len(names) == 1 and "@" not in names[0]:
         at = one_network(names[0], scaling, "effcalc report", workers)
-        made = content.network_page(at, title(at), report.digits, report.command, not no_plots)
+        made = content.network_page(at, at.title, report.digits, report.command, not no_plots)
     elif len(names) == 1:
-        if not plain:
+        if not scaling.plain:
             raise InputError(f"{names[0]} is scaled already; give no scaling option with it")
         at = network_at(names[0], workers)
-        made = content.network_page(at, title(at), report.digits, report.command, not no_plots)
+        made = content.network_page(at, at.title, report.digits, report.command, not no_plots)
     else:
         all_of = [network_at(name, workers) for name in names]
         made = content.comparison_page(names, all_of, report.digits, report.command, not no_plots)

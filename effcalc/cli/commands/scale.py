@@ -53,7 +53,7 @@ def scale(
     effcalc scale --max-macs 1.8G
     effcalc scale --phi 0:7:0.5 --output family.csv
     """
-    from effcalc.cli.networks import one_network, scaled_networks, title
+    from effcalc.cli.networks import one_network, scaled_networks
     from effcalc.cli.output import progress, write_table
     from effcalc.request import Many
     from effcalc.views.scaling import breakdown_table, scale_table
@@ -63,12 +63,12 @@ def scale(
         write_table(_budget(network, scaling, per, workers, limits), output)
     elif per is not None:
         at = one_network(network, scaling, "--per", workers)
-        write_table(breakdown_table(at.network, per, f"{title(at)}, by {per}"), output)
+        write_table(breakdown_table(at.network, per, f"{at.title}, by {per}"), output)
     else:
         arch, networks = scaled_networks(network, scaling, workers)
         if len(networks) == 1:
             rows = list(networks)
-            table = scale_table(arch, rows, title(rows[0]), workers)
+            table = scale_table(arch, rows, rows[0].title, workers)
         else:
             count = len(networks)
             shown = Many(count, lambda: progress(networks, "scalings", count))

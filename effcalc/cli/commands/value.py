@@ -43,7 +43,7 @@ def value(
         from effcalc.errors import InputError
         from effcalc.saved import read_saved
 
-        if scaling != ScalingOptions():
+        if not scaling.plain:
             raise InputError("a saved table is what it is; give no scaling with it")
         figure = saved_figure(read_saved(network), key)
     else:

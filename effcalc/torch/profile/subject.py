@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from effcalc.errors import InputError, one_line
+from effcalc.errors import one_line
 from effcalc.inputs import parse_inputs
 from effcalc.network import Network, repeated_name
 from effcalc.scaling import Scaled
 from effcalc.scaling import build as describe
+from effcalc.target import wrong_batch
 from effcalc.torch.build import build
 from effcalc.torch.count import arguments
 from effcalc.torch.pt2 import load_pt2
@@ -96,12 +97,7 @@ def _check_batch(target: str, batch: int, args: Any, kwargs: Any) -> None:
     given = batch_of(args, kwargs)
     if given != batch:
         first = next(tensors_in((args, kwargs)), torch.empty(()))
-        shape = "x".join(map(str, first.shape))
-        wanted = "x".join(map(str, (batch, *first.shape[1:])))
-        raise InputError(
-            f"--batch {batch}: the input of {one_line(target)} is {shape}; "
-            f"give it as --input {wanted}"
-        )
+        raise wrong_batch(target, batch, first.shape)
 
 
 def merged_names(network: Network) -> dict[str, str]:

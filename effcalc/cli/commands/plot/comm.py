@@ -24,7 +24,7 @@ def comm(
     effcalc plot comm resnet-50 --strategy ddp,zero-3 --compute 300ms -o x.png
     effcalc plot comm --algorithm ring,tree --compute 100ms -o efficiency.html
     """
-    from effcalc.cli.networks import one_network, title
+    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_plot
     from effcalc.cli.training import predicted
     from effcalc.comm.model import training_model
@@ -38,4 +38,4 @@ def comm(
     cluster, compute = rows[0].cluster, rows[0].compute
     links = " and ".join(dict.fromkeys((cluster.inner.title, cluster.outer.title)))
     told = "" if compute is None else f", {format_seconds(compute)} of compute a step"
-    write_plot(kind.comm(comm_table(title(at), rows, asked.shown), f"{links}{told}"), plot)
+    write_plot(kind.comm(comm_table(at.title, rows, asked.shown), f"{links}{told}"), plot)

@@ -23,10 +23,10 @@ def stages(
     effcalc plot stages squeezenet-1.0 --per block --output blocks.svg
     effcalc plot stages resnet-50 --per op --theme dark --output ops.png
     """
-    from effcalc.cli.networks import one_network, title
+    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_plot
     from effcalc.plots import stages as kind
     from effcalc.views.scaling import breakdown_table
 
     at = one_network(network, scaling, "effcalc plot stages")
-    write_plot(kind.stages(breakdown_table(at.network, per, title(at))), plot)
+    write_plot(kind.stages(breakdown_table(at.network, per, at.title)), plot)

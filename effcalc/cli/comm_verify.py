@@ -71,7 +71,7 @@ def verify(
     `NeedsError`, and `RunError` where a rank fails.
     """
     from effcalc.cli.networks import one_network
-    from effcalc.cli.options import whole
+    from effcalc.cli.training import count
     from effcalc.comm.model import training_model
     from effcalc.comm.strategies import check
     from effcalc.comm.verify import VERIFIED, alone, compare, phases
@@ -92,7 +92,7 @@ def verify(
     at = one_network(network, scaling, "--verify")
     need("torch", "--verify", "torch")
     launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
-    ranks = None if options.ranks is None else whole("--ranks", 1, MAX_RANKS)(options.ranks)
+    ranks = None if options.ranks is None else count(options.ranks, "--ranks", MAX_RANKS)
     run = {
         "network": network,
         "scaling": asdict(scaling),
