@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from effcalc.archfile import built_in_names
+from effcalc.archindex import built_in_names
 from effcalc.cli.app import command_names
 from effcalc.cli.main import main as effcalc
 from effcalc.formats import FORMATS

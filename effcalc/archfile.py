@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from effcalc import expr
 from effcalc.arch import Arch, Knob, Published, Stage, Variant, merge_equal
+from effcalc.archindex import find
 from effcalc.blocks import BLOCKS, Block
 from effcalc.build import ACTIVATIONS
 from effcalc.errors import InputError, one_line, suggest
 from effcalc.tomlfile import MAX_NUMBER, WORDS, Table, read, typed
 from effcalc.units import int_text
-
-BUILT_IN = Path(__file__).parent / "archs"
 
 _CHOICES = {
     "activation": ("none", *ACTIVATIONS),
@@ -47,35 +45,6 @@ _TOP = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Where a built-in name leads: a file, a network in it, and a released variant of that."""
-
-    path: Path
-    network: str
-    variant: str = ""
-
-
-@cache
-def index() -> dict[str, Entry]:
-    """All built-in names. A released variant has one too: `efficientnet-b3` is B0's `b3`."""
-    names: dict[str, Entry] = {}
-    for path in sorted(BUILT_IN.glob("*.toml")):
-        data = read(path, path.name)
-        for table in (data, *data.get("network", [])):
-            names[table["name"]] = Entry(path, table["name"])
-        family = data["name"].rpartition("-")[0]
-        for variant in data.get("variant", []):
-            name = variant["name"]
-            names.setdefault(f"{family}-{name}", Entry(path, data["name"], name))
-    return names
-
-
-def built_in_names() -> list[str]:
-    """Names of the built-in networks, released variants left out."""
-    return [name for name, entry in index().items() if not entry.variant]
-
-
 def load(
     name: str,
     settings: Mapping[str, str] | None = None,
@@ -93,7 +62,7 @@ def load(
         path = Path(file + dot_toml)
         where, member = str(path), member[1:]
     else:
-        entry = _find(name)
+        entry = find(name)
         path, member, variant = entry.path, entry.network, entry.variant
         where = path.name
     for option, value in (("--classes", classes), ("--in-channels", in_channels)):
@@ -102,23 +71,6 @@ def load(
     top = Table(read(path, where), where)
     arch = _arch(top, member, settings or {}, classes, in_channels)
     return arch, arch.variant(variant) if variant else None
-
-
-def _find(name: str) -> Entry:
-    if "/" in name or "\\" in name:
-        raise InputError(f"{one_line(name)!r} is not a network; an architecture file ends in .toml")
-    key = name.lower()
-    # The usual case reads no other file: the first network of a file gives it its name.
-    direct = BUILT_IN / f"{key}.toml"
-    if key.replace("-", "").replace(".", "").isalnum() and direct.is_file():
-        return Entry(direct, key)
-    names = index()
-    if key not in names:
-        raise InputError(
-            f"no network is named {one_line(name)!r}{suggest(name, names)}; "
-            "`effcalc archs` lists them, a file of your own ends in .toml"
-        )
-    return names[key]
 
 
 def _arch(

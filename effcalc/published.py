@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from effcalc.arch import Arch, Published
-from effcalc.archfile import index, load
+from effcalc.archfile import load
+from effcalc.archindex import index
 from effcalc.deploy.sizes import parse_compression, pieces, stored
 from effcalc.scaling import Scaled, by_ratios, released, scaled
 from effcalc.units import parse_bytes, parse_count

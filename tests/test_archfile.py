@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from effcalc.archfile import built_in_names, index, load
+from effcalc.archfile import load
+from effcalc.archindex import built_in_names, index
 from effcalc.errors import InputError
 from effcalc.scaling import scale
 from effcalc.tomlfile import MAX_BYTES, MAX_TABLES

@@ -16,7 +16,8 @@ from torchvision import models
 from effcalc import memory
 from effcalc.arch import Size
 from effcalc.arch import network as lay_down
-from effcalc.archfile import built_in_names, index, load
+from effcalc.archfile import load
+from effcalc.archindex import built_in_names, index
 from effcalc.errors import InputError
 from effcalc.figures import figures
 from effcalc.network import Network, unroll

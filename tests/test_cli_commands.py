@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import effcalc
-from effcalc.archfile import BUILT_IN
+from effcalc.archindex import BUILT_IN
 from effcalc.figures import PER
 from effcalc.formats import FORMATS
 from tests.cli_helpers import run

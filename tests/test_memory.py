@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torchgen.packaged.autograd.load_derivatives import load_derivatives
 from torchvision import models
 
-from effcalc.archfile import built_in_names, index
+from effcalc.archindex import built_in_names, index
 from effcalc.errors import InputError
 from effcalc.figures import figures
 from effcalc.fit import fit_batch, fit_phi

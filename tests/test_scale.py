@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effcalc.archfile import built_in_names, load
+from effcalc.archfile import load
+from effcalc.archindex import built_in_names
 from effcalc.errors import InputError
 from effcalc.figures import PER, breakdown, figures
 from effcalc.memory import activations

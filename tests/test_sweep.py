@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effcalc.archfile import built_in_names, load
+from effcalc.archfile import load
+from effcalc.archindex import built_in_names
 from effcalc.errors import InputError
 from effcalc.scaling import by_phi, by_ratios, scaled
 from effcalc.sweep import chunks as chunking

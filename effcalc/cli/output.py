@@ -20,7 +20,8 @@ from effcalc.paths import is_confined
 from effcalc.table import Table, select, sorted_by, take
 
 if TYPE_CHECKING:
-    from effcalc.cli.options import OutputOptions, PlotOptions
+    from effcalc.cli.options import OutputOptions
+    from effcalc.cli.pictures import PlotOptions
     from effcalc.plots.style import Plot
 
 T = TypeVar("T")

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
 
 from effcalc.memory.autograd import nodes
 from effcalc.memory.liveness import births, tensor_bytes
 from effcalc.memory.optimizer import state_bytes, update
 from effcalc.memory.prepare import prepared
+from effcalc.memory.region import Region, regions
 from effcalc.memory.step import Step
 from effcalc.memory.tape import Memory, Moment, Tape
 from effcalc.network import Layer, Network, Tensor
@@ -42,34 +40,6 @@ RANDOM_STATE = 5056
 """Bytes of the state of torch's generator of random numbers on CPU (a Mersenne Twister)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Region:
-    """Layers that the backward pass computes again as a whole (`again`), or all layers.
-
-    `entry` holds what they read from outside, kept until their backward is done.
-    """
-
-    segments: tuple[tuple[int, tuple[int, ...]], ...]  # repeats, layers of one block
-    again: bool = False
-    keepers: tuple[int, ...] = ()  # those of which anything is kept
-    entry: dict[int, Memory] = field(default_factory=dict)
-
-    @property
-    def repeats(self) -> int:
-        """How often the whole region repeats."""
-        return self.segments[0][0] if self.again and len(self.segments) == 1 else 1
-
-    @property
-    def places(self) -> list[int]:
-        """Numbers of the layers."""
-        return [i for _, places in self.segments for i in places]
-
-
-def _unit(layer: Layer) -> str:
-    """What is gathered and sharded at once: a block; of a traced network two parts of the name."""
-    return layer.block or ".".join(layer.name.split(".")[:2])
-
-
 class _Run:
     """A step in progress: the memory behind each storage, each kept tensor, each gradient."""
 
@@ -91,8 +61,8 @@ class _Run:
     def whole(self) -> None:
         """Run everything, from before the step until the optimizer is done."""
         self._standing()
-        regions = self._regions()
-        for region in regions:
+        parts = regions(self.layers, self.nodes, self.step)
+        for region in parts:
             self._enter(region)
         result = {t.storage for t in (*self.network.inputs, *self.network.outputs)}
         # What autocast had cached lives to the end of the forward.
@@ -104,7 +74,7 @@ class _Run:
         seed = self.tape.new(tensor_bytes(loss))  # torch's backward() holds it until it returns
         self.grads[loss.id] = self.tape.hold(seed)
         self.tape.moment("loss", "fill", "backward")
-        for region in reversed(regions):
+        for region in reversed(parts):
             self._backward(region)
         self.tape.drop(seed)
         update(self.tape, self.network, self.step)
@@ -123,24 +93,9 @@ class _Run:
             self.values[t.storage] = tape.new(tensor_bytes(t), "inputs")
         tape.moment("", "", "start")
 
-    def _regions(self) -> list[_Region]:
-        again = self.step.train and self.step.checkpoint != "none"
-        per = attrgetter(self.step.checkpoint) if again else lambda layer: ""
-        found = []
-        for name, run in groupby(range(len(self.layers)), lambda i: per(self.layers[i])):
-            blocks = groupby(run, lambda i: (_unit(self.layers[i]), self.layers[i].count))
-            segments = tuple((key[1], tuple(places)) for key, places in blocks)
-            # A part of one layer is that layer's module, which is never computed again.
-            leaf = not name or self.layers[segments[0][1][0]].name == name
-            keepers = tuple(
-                i for _, places in segments for i in places if again and self.nodes[i].keeps
-            )
-            found.append(_Region(segments, not leaf, keepers))
-        return found
-
     # --- forward ----------------------------------------------------------------------------
 
-    def _enter(self, region: _Region) -> None:
+    def _enter(self, region: Region) -> None:
         """Run a region's layers for the first time."""
         keep = self.step.train and not region.again
         read = self._read(region) if region.again and region.keepers else []
@@ -162,7 +117,7 @@ class _Run:
                     for i in places:
                         self._call(i, keep, "forward")
 
-    def _read(self, region: _Region) -> list[int]:
+    def _read(self, region: Region) -> list[int]:
         """Storages that a region reads and does not make."""
         made: set[int] = set()
         read: dict[int, None] = {}
@@ -171,7 +126,7 @@ class _Run:
             made.update(t.storage for t in self.layers[i].outputs)
         return list(read)
 
-    def _again(self, region: _Region) -> None:
+    def _again(self, region: Region) -> None:
         """Run a region's layers once more, until all that is kept of it is there.
 
         The last layer of which anything is kept does not run if its operands are all of it.
@@ -290,7 +245,7 @@ class _Run:
 
     # --- backward ---------------------------------------------------------------------------
 
-    def _backward(self, region: _Region) -> None:
+    def _backward(self, region: Region) -> None:
         """Run a region's nodes, computing its layers again when a node first needs them."""
         waiting = region.again
         with self.tape.repeated(region.repeats):
@@ -309,7 +264,7 @@ class _Run:
     def _asked(self, i: int) -> bool:
         return any(t.id in self.grads for t in self.layers[i].outputs)
 
-    def _node(self, i: int, region: _Region) -> None:
+    def _node(self, i: int, region: Region) -> None:
         """Run the backward of one layer.
 
         What was computed again belongs to the operators of the node, and is gone when the engine

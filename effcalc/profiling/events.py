@@ -354,8 +354,7 @@ def _device_step(tally: _Tally, kernels: list[_Kernel]) -> Step:
     start, end = kernels[0].start, max(k.end for k in kernels)
     computing = _busy([k for k in kernels if k.part.owner != COMMUNICATION], parts)
     talking = [k for k in kernels if k.part.owner == COMMUNICATION]
-    # A kernel of no length at either end bounds the step too.
-    ends = [(start, start), (end, end)]
+    ends = [(start, start), (end, end)]  # also where a kernel of no length is
     busy = _union([*ends, *computing, *_without(talking, computing, parts)])
     starts = [kernel.start for kernel in kernels]
     for (_, idle_from), (until, _) in pairwise(busy):

@@ -27,7 +27,7 @@ def archs(output: OutputOptions, scaling: ScalingOptions, network: Name = None) 
     effcalc archs squeezenet-1.0 --set freq=4
     effcalc archs my-network.toml --columns all
     """
-    from effcalc.archfile import built_in_names
+    from effcalc.archindex import built_in_names
     from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
     from effcalc.scaling import scale

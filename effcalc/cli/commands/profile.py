@@ -226,8 +226,8 @@ def _check_plot(path: str, per: str | None) -> None:
 
 def _draw(table: Table, path: str) -> None:
     """Draw a table of layers to a file, whole or not at all."""
-    from effcalc.cli.options import PlotOptions
     from effcalc.cli.output import write_plot
+    from effcalc.cli.pictures import PlotOptions
     from effcalc.plots.roofline import roofline
 
     write_plot(roofline(table), PlotOptions(output=path))

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import ReportOptions, ScalingOptions, Workers, complete_network
+from effcalc.cli.options import ScalingOptions, Workers, complete_network
+from effcalc.cli.pictures import ReportOptions
 
 Names = Annotated[
     list[str] | None,

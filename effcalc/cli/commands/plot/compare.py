@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import PlotOptions, complete_network
+from effcalc.cli.options import complete_network
+from effcalc.cli.pictures import PlotOptions
 
 
 def _figures(incomplete: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from effcalc.cli.options import Network, PlotOptions, ScalingOptions
+from effcalc.cli.options import Network, ScalingOptions
+from effcalc.cli.pictures import PlotOptions
 from effcalc.cli.steps import StepOptions
 
 

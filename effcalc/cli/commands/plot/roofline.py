@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import PlotOptions
+from effcalc.cli.pictures import PlotOptions
 
 Saved = Annotated[
     str,

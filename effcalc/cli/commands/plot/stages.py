@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import Network, PlotOptions, ScalingOptions
+from effcalc.cli.options import Network, ScalingOptions
+from effcalc.cli.pictures import PlotOptions
 
 Per = Annotated[
     str, typer.Option("--per", metavar="PART", help="Break down by stage, block, layer or op.")
