@@ -17,7 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.nn import functional
 
-from effcalc.memory import Step, predict
+from effcalc.memory.predict import predict
+from effcalc.memory.step import Step
 from effcalc.network import Network
 from effcalc.scaling import build, scale
 from effcalc.torch.build import build as build_module

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from effcalc import ops
-from effcalc.memory import activations, allocated
+from effcalc.memory.liveness import activations, allocated
 from effcalc.network import Layer, Network, Shape, repeated_name
 from effcalc.ops import Cost
 from effcalc.units import dtype_bytes

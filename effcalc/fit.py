@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from effcalc.arch import Arch
-from effcalc.memory import Prediction, Step, predict
+from effcalc.memory.predict import Prediction, predict
+from effcalc.memory.step import Step
 from effcalc.network import Network
 from effcalc.scaling import Scaled, build
 from effcalc.solve import largest, search

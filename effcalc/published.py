@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from effcalc.arch import Arch, Published
 from effcalc.archfile import load
 from effcalc.archindex import index
-from effcalc.deploy.sizes import parse_compression, pieces, stored
 from effcalc.scaling import Scaled, by_ratios, released, scaled
 from effcalc.units import parse_bytes, parse_count
 
@@ -31,6 +30,8 @@ class Claim:
     def computed(self) -> int:
         """Effcalc's figure; where the paper compressed the weights, by its compression."""
         if self.published.storage:
+            from effcalc.deploy.sizes import parse_compression, pieces, stored
+
             storage = parse_compression(self.published.storage, "storage")
             return stored(pieces(self.scaled.network), storage).total
         return int(getattr(self.scaled, self.figure))

@@ -13,13 +13,13 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torchvision import models
 
-from effcalc import memory
 from effcalc.arch import Size
 from effcalc.arch import network as lay_down
 from effcalc.archfile import load
 from effcalc.archindex import built_in_names, index
 from effcalc.errors import InputError
 from effcalc.figures import figures
+from effcalc.memory import liveness
 from effcalc.network import Network, unroll
 from effcalc.ops import cost
 from effcalc.plan import RESERVED
@@ -258,7 +258,7 @@ def test_a_trace_of_the_module_is_the_network(name):
         (la.name, la.op, cost(la)) for la in layers
     ]
     assert figures(traced).weights == figures(network).weights
-    assert memory.activations(traced) == memory.activations(network)
+    assert liveness.activations(traced) == liveness.activations(network)
 
 
 # --- lifetimes ----------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_live_memory_is_what_liveness_says(name, batch):
     x = images(network, batch)
     with torch.no_grad(), Watch(x) as watch:
         model(x)
-    assert max(row.live for row in watch.rows) == memory.activations(network).peak
+    assert max(row.live for row in watch.rows) == liveness.activations(network).peak
     assert [row.live for row in watch.rows] == timeline(unroll(network))
 
 

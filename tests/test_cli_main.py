@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from effcalc import __version__
-from effcalc.cli.app import build, command_help, command_names, names_in
+from effcalc.cli.app import build, command_help, command_names, is_group, names_in, summary
 from effcalc.errors import CheckFailed, InputError, NeedsError, RunError
 from tests.cli_helpers import make_command, run, shell
 
@@ -229,3 +229,11 @@ def test_a_signal_ends_it_quietly_and_leaves_no_file(program, tmp_path, sign, co
     assert process.wait(30) == code  # 128 + the signal's number, as a shell has it
     assert process.stderr.read() == ""
     assert list(place.iterdir()) == []
+
+
+def test_the_list_of_commands_has_the_first_line_of_each_ones_help() -> None:
+    # It is read from the files; what importing the command says must be the same.
+    names = [*command_names(), *(name for name in names_in() if is_group(name))]
+    assert {name: summary(name) for name in names} == {
+        name: command_help(name)[0].partition("\n")[0] for name in names
+    }

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from effcalc.condition import LIMIT, condition
 from effcalc.errors import InputError
-from effcalc.expr import LIMIT, condition
 
 KNOWN = ["params", "macs", "depth"]
 B0 = {"params": 5_288_548, "macs": 385_814_752, "depth": 1.0}

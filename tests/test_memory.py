@@ -17,7 +17,9 @@ from effcalc.archindex import built_in_names, index
 from effcalc.errors import InputError
 from effcalc.figures import figures
 from effcalc.fit import fit_batch, fit_phi
-from effcalc.memory import CATEGORIES, Step, predict
+from effcalc.memory.predict import predict
+from effcalc.memory.step import Step
+from effcalc.memory.tape import CATEGORIES
 from effcalc.network import Layer, Network, Param, Tensor, unroll
 from effcalc.ops import OPS
 from effcalc.scaling import Scaled, build, scale

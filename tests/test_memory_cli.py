@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from effcalc.memory import CATEGORIES
+from effcalc.memory.tape import CATEGORIES
 from tests.cli_helpers import run
 
 

@@ -11,7 +11,9 @@ from torch import nn
 
 import effcalc.torch.measure as measuring
 from effcalc.errors import InputError
-from effcalc.memory import CATEGORIES, Step, predict
+from effcalc.memory.predict import predict
+from effcalc.memory.step import Step
+from effcalc.memory.tape import CATEGORIES
 from effcalc.network import Network
 from effcalc.plots import memory as plot
 from effcalc.plots.style import THEMES, Look

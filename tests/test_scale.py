@@ -12,7 +12,7 @@ from effcalc.archfile import load
 from effcalc.archindex import built_in_names
 from effcalc.errors import InputError
 from effcalc.figures import PER, breakdown, figures
-from effcalc.memory import activations
+from effcalc.memory.liveness import activations
 from effcalc.network import unroll
 from effcalc.scaling import by_phi, by_ratios, scale, scaled
 from effcalc.solve import STEPS, solve

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
-from effcalc.memory import activations  # noqa: E402
+from effcalc.memory.liveness import activations  # noqa: E402
 from effcalc.network import Network  # noqa: E402
 from effcalc.ops import cost  # noqa: E402
 from effcalc.torch.trace import trace  # noqa: E402

@@ -83,6 +83,21 @@ def command_help(name: str) -> tuple[str, list[str]]:
     return text.strip(), [line.strip() for line in examples.splitlines() if line.strip()]
 
 
+def summary(name: str) -> str:
+    """Return the first line of a command's or a group's help, read from its file.
+
+    Nothing is imported: to import every command takes a third of the time of --help.
+    """
+    word = name.replace("-", "_").replace(" ", os.sep)
+    inside = os.path.join(word, "__init__.py") if is_group(name) else f"{word}.py"
+    paths = (os.path.join(folder, inside) for folder in commands.__path__)
+    with open(next(filter(os.path.isfile, paths)), encoding="utf-8") as file:
+        text = file.read()
+    if not is_group(name):
+        text = text[text.index(f"\ndef {os.path.basename(word)}(") :]
+    return text.partition('"""')[2].partition("\n")[0].removesuffix('"""')
+
+
 def _plain_typer(**settings: Any) -> typer.Typer:
     """Return a typer app without its rich help and completion.
 
@@ -246,10 +261,7 @@ class Commands(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write each command and the first line of its help, without making its options."""
-        records = []
-        for name in names_in(self.inside):
-            text, _ = command_help(self._full(name))
-            records.append((name, text.split("\n", 1)[0]))
+        records = [(name, summary(self._full(name))) for name in names_in(self.inside)]
         if records:
             with formatter.section("Commands"):
                 formatter.write_dl(records)

@@ -12,9 +12,9 @@ from effcalc.cli.networks import scaled_networks
 from effcalc.cli.output import progress
 from effcalc.errors import InputError, one_line, one_of
 from effcalc.fit import Fitted, fit_batch, fit_phi
-from effcalc.memory import Step, predict
 from effcalc.memory.optimizer import OPTIMIZERS
-from effcalc.memory.step import CHECKPOINTS, DEVICES, PRECISIONS
+from effcalc.memory.predict import predict
+from effcalc.memory.step import CHECKPOINTS, DEVICES, PRECISIONS, Step
 from effcalc.network import Network
 from effcalc.scaling import Scaled, build
 from effcalc.target import is_code, target_network

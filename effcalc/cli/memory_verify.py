@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from effcalc.cli.output import progress
 from effcalc.errors import InputError, RunError
 from effcalc.limits import available_memory, memory_limited
-from effcalc.memory import predict
+from effcalc.memory.predict import predict
 from effcalc.torch.measure import built, measure
 from effcalc.torch.profile.environment import choose_device, environment
 from effcalc.torch.profile.precision import place
@@ -20,7 +20,7 @@ from effcalc.views.memory import Check, Run
 
 if TYPE_CHECKING:
     from effcalc.cli.memory import Request
-    from effcalc.memory import Step
+    from effcalc.memory.step import Step
     from effcalc.network import Network
     from effcalc.scaling import Scaled
 

@@ -17,6 +17,7 @@ from effcalc.cli.app import (
     command_names,
     make_app,
     option_records,
+    summary,
 )
 from effcalc.cli.output import write_text
 
@@ -52,9 +53,9 @@ def reference() -> str:
         names = command_names()
         parts.append("| Command | |\n| --- | --- |\n")
         for name in names:
-            summary = command_help(name)[0].split("\n", 1)[0]
+            text = summary(name)
             anchor = f"{PROGRAM}-{name.replace(' ', '-')}"
-            parts.append(f"| [`{name}`](#{anchor}) | {_cell(summary)} |\n")
+            parts.append(f"| [`{name}`](#{anchor}) | {_cell(text)} |\n")
         parts.append("\n")
         parts += [_command(name, root) for name in names]
     return "".join([*parts, _EXITS])

@@ -1,17 +1,4 @@
-"""Memory of a network by liveness: of an inference, and of a training step."""
+"""Memory of a network by liveness: of an inference, and of a training step.
 
-from effcalc.memory.liveness import Activations, activations, allocated
-from effcalc.memory.predict import Prediction, predict
-from effcalc.memory.step import Step
-from effcalc.memory.tape import CATEGORIES, Moment
-
-__all__ = [
-    "CATEGORIES",
-    "Activations",
-    "Moment",
-    "Prediction",
-    "Step",
-    "activations",
-    "allocated",
-    "predict",
-]
+Nothing is imported here: what `effcalc scale` shows needs `liveness` alone.
+"""

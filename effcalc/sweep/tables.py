@@ -22,7 +22,7 @@ from effcalc import figures as measure
 from effcalc.arch import Arch, Size, repeats_at
 from effcalc.arch import network as lay_down
 from effcalc.errors import InputError
-from effcalc.memory import activations, allocated
+from effcalc.memory.liveness import activations, allocated
 from effcalc.network import Layer, Network
 from effcalc.num import Split
 from effcalc.ops import OPS

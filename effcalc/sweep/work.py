@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from effcalc.expr import Condition
+from effcalc.condition import Condition
 from effcalc.sweep.chunks import CHUNK, SLAB, Chunk, Sweep
 from effcalc.sweep.resume import Journal, State
 from effcalc.sweep.select import Selection

@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from effcalc.errors import InputError
-from effcalc.memory import Step
+from effcalc.memory.step import Step
 from effcalc.network import Network
 from effcalc.ops import BY_TORCH
 from effcalc.torch.build import build, recompute

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from effcalc import figures
 from effcalc.errors import InputError, one_of
 from effcalc.fit import Fitted
-from effcalc.memory import CATEGORIES, Prediction, Step
-from effcalc.memory.tape import Moment
+from effcalc.memory.predict import Prediction
+from effcalc.memory.step import Step
+from effcalc.memory.tape import CATEGORIES, Moment
 from effcalc.table import Column, Row, Table
 from effcalc.units import Value, dtype_bytes, format_bytes
 

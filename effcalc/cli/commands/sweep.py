@@ -12,7 +12,7 @@ from effcalc.cli.options import Network, OutputOptions, Workers, whole
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from effcalc.expr import Condition
+    from effcalc.condition import Condition
     from effcalc.sweep.select import Selection
     from effcalc.table import Row
 
@@ -167,8 +167,8 @@ def _choice(
     where: str | None, pareto: str | None, top: int | None, by: str | None, names: list[str]
 ) -> tuple[Condition | None, Selection | None, list[str]]:
     """Read which points are kept, and by which columns."""
+    from effcalc.condition import condition as read_condition
     from effcalc.errors import InputError
-    from effcalc.expr import condition as read_condition
     from effcalc.sweep.select import Front, Top, read_order
 
     if (top is None) != (by is None):

@@ -13,7 +13,7 @@ from torch import nn
 
 from effcalc.errors import EffcalcError, InputError, NeedsError, RunError, one_line
 from effcalc.figures import weights
-from effcalc.memory import activations
+from effcalc.memory.liveness import activations
 from effcalc.network import Network
 from effcalc.profiling.events import attribute
 from effcalc.profiling.noise import disturbances, read_counters
