@@ -6,7 +6,8 @@ Needs the package `onnx`, not torch. Operators are mapped to the records that to
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,56 @@ NOTE = (
 )
 
 
+Fixed = Mapping[str, tuple[Shape, str]]
+"""The inputs of a graph, each with its shape and dtype."""
+
+
 def load_onnx(path: Path, where: str, inputs: list[InputSpec], batch: int = 1) -> Network:
-    """Read the graph of an ONNX file.
+    """Read the graph of an ONNX file; `inputs`, `batch` and errors are those of `read_onnx`."""
+    model, fixed = read_onnx(path, where, inputs, batch)
+    # What is inferred follows from the inputs' shapes alone.
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    try:
+        model = importlib.import_module("onnx.shape_inference").infer_shapes(model, data_prop=True)
+    except Exception as error:
+        raise InputError(f"{where}: its shapes cannot be inferred: {one_line(error)}") from None
+    graph = model.graph
+    types = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.output)}
+    shapes = {
+        name: (shape, dtype_name(t.elem_type))
+        for name, t in types.items()
+        if (shape := _shape(t)) is not None
+    }
+    if any(n and n not in shapes for node in graph.node for n in node.output):
+        shapes |= _followed(model, where, fixed)
+    return _Reader(graph, fixed, shapes).network(path.stem)
+
+
+def _followed(model: Any, where: str, fixed: Fixed) -> dict[str, tuple[Shape, str]]:
+    """Return the shapes that the graph has in torch, which knows those that follow from others.
+
+    Inference gives up where a shape is computed by many operators, as torch's older exporter
+    writes it. Without torch, or where torch cannot run the graph, nothing more is known.
+    """
+    if importlib.util.find_spec("torch") is None:
+        return {}
+    from effcalc.torch.onnxrun.load import shapes_of
+
+    try:
+        return shapes_of(model, where, fixed)
+    except InputError:
+        return {}
+
+
+def read_onnx(path: Path, where: str, inputs: list[InputSpec], batch: int = 1) -> tuple[Any, Fixed]:
+    """Read an ONNX file, without data that it keeps in others; return its model and its inputs.
 
     `inputs` give the shapes of inputs whose sizes are open, or other shapes; a first dimension
-    that is open is the batch. Raises `InputError` for a file that is not ONNX or an input without
-    a size, `NeedsError` where onnx is not installed.
+    that is open is the batch. Functions of the file's own are written out. Raises `InputError`
+    for a file that is not ONNX or an input without a size, `NeedsError` where onnx is not
+    installed.
     """
     onnx = _onnx()
     try:
@@ -39,18 +84,23 @@ def load_onnx(path: Path, where: str, inputs: list[InputSpec], batch: int = 1) -
         raise InputError(f"{where}: is not an ONNX file: {one_line(error)}") from None
     if not model.graph.node:
         raise InputError(f"{where}: is not an ONNX file: it has no operators")
+    if any(isinstance(text, bytes) for text in _texts(model.graph)):
+        raise InputError(f"{where}: is damaged: a name in it is no text")
     fixed = _fix_inputs(model.graph, where, inputs, batch)
-    # What is inferred follows from the inputs' shapes alone.
-    del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    try:
-        if model.functions:
+    if model.functions:
+        try:
             model = importlib.import_module("onnx.inliner").inline_local_functions(model)
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:
-        raise InputError(f"{where}: its shapes cannot be inferred: {one_line(error)}") from None
-    return _Reader(model, fixed).network(path.stem)
+        except Exception as error:
+            raise InputError(f"{where}: its functions are damaged: {one_line(error)}") from None
+    return model, fixed
+
+
+def _texts(graph: Any) -> Iterator[str | bytes]:
+    """Yield the names in a graph: protobuf gives those that are not UTF-8 as bytes."""
+    yield from (value.name for value in (*graph.input, *graph.output, *graph.initializer))
+    for node in graph.node:
+        yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def _onnx() -> Any:
@@ -61,9 +111,7 @@ def _onnx() -> Any:
         raise NeedsError("reading an ONNX file needs onnx; pip install 'effcalc[onnx]'") from error
 
 
-def _fix_inputs(
-    graph: Any, where: str, specs: list[InputSpec], batch: int
-) -> dict[str, tuple[Shape, str]]:
+def _fix_inputs(graph: Any, where: str, specs: list[InputSpec], batch: int) -> Fixed:
     """Give every input of a graph a size."""
     weights = {t.name for t in graph.initializer}
     values = [v for v in graph.input if v.name not in weights]
@@ -87,11 +135,23 @@ def _fix_inputs(
         del dims[:]
         for side in shape:
             dims.add().dim_value = side
-        fixed[value.name] = (shape, _dtype(tensor.elem_type))
+        fixed[value.name] = (shape, dtype_name(tensor.elem_type))
     return fixed
 
 
-def _dtype(number: int) -> str:
+def buffers_of(graph: Any) -> set[str]:
+    """Return the initializers that are no parameters (see `NOTE`)."""
+    statistics = {
+        n for node in graph.node if node.op_type == "BatchNormalization" for n in node.input[3:5]
+    }
+    return {
+        t.name
+        for t in graph.initializer
+        if t.name in statistics or not t.dims or "float" not in dtype_name(t.data_type)
+    }
+
+
+def dtype_name(number: int) -> str:
     """Return a dtype's name from ONNX's number."""
     helper = importlib.import_module("onnx.helper")
     try:
@@ -110,31 +170,25 @@ def _dtype(number: int) -> str:
 class _Reader:
     """Turns the nodes of one graph into layers."""
 
-    model: Any
-    fixed: Mapping[str, tuple[Shape, str]]
+    graph: Any
+    fixed: Fixed
+    shapes: Mapping[str, tuple[Shape, str]]
     values: dict[str, Tensor] = field(default_factory=dict)
     params: dict[str, Param] = field(default_factory=dict)
     charged: set[str] = field(default_factory=set)
     uncounted: dict[str, int] = field(default_factory=dict)
 
     def network(self, name: str) -> Network:
-        graph = self.model.graph
-        shapes = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.output)}
-        statistics = {
-            n
-            for node in graph.node
-            if node.op_type == "BatchNormalization"
-            for n in node.input[3:5]
-        }
+        graph = self.graph
+        buffers = buffers_of(graph)
         for t in graph.initializer:
-            dtype, shape = _dtype(t.data_type), tuple(t.dims)
-            buffer = t.name in statistics or not shape or "float" not in dtype
+            dtype, shape, buffer = dtype_name(t.data_type), tuple(t.dims), t.name in buffers
             self.params[t.name] = Param(t.name, shape, dtype, not buffer, buffer)
             self.values[t.name] = Tensor(-1, shape, dtype, -1, t.name)
         inputs = tuple(self._value(n, shape, d) for n, (shape, d) in self.fixed.items())
         layers: list[Layer] = []
         for node in graph.node:
-            layer = self._layer(node, shapes)
+            layer = self._layer(node)
             if layer is not None:
                 layers.append(layer)
         unused = tuple(p for key, p in self.params.items() if key not in self.charged)
@@ -150,7 +204,7 @@ class _Reader:
         self.values[name] = Tensor(number, shape, dtype, number if storage < 0 else storage)
         return self.values[name]
 
-    def _layer(self, node: Any, shapes: Mapping[str, Any]) -> Layer | None:
+    def _layer(self, node: Any) -> Layer | None:
         if node.op_type == "Constant":
             return None  # its value is part of the operators that read it
         names = [n for n in node.input if n]
@@ -160,11 +214,10 @@ class _Reader:
         for n in node.output:
             if not n:
                 continue
-            shape = _shape(shapes.get(n))
-            if shape is None:
+            if n not in self.shapes:
                 self._miss(node, " of unknown shape")
                 return None
-            results.append((n, shape, _dtype(shapes[n].elem_type)))
+            results.append((n, *self.shapes[n]))
         mapped = map_node(node.op_type, operands, attrs, [shape for _, shape, _ in results])
         if mapped is None:
             self._miss(node, "")
@@ -182,7 +235,13 @@ class _Reader:
         self.charged.update(fresh)
         params = tuple(self.params[key] for key in fresh)
         return Layer(
-            _name(node), mapped.op, mapped.operands, outputs, params, mapped.attrs, mapped.memory
+            node_name(node),
+            mapped.op,
+            mapped.operands,
+            outputs,
+            params,
+            mapped.attrs,
+            mapped.memory,
         )
 
     def _miss(self, node: Any, why: str) -> None:
@@ -192,7 +251,7 @@ class _Reader:
 
 
 def _shape(value: Any) -> Shape | None:
-    if value is None or not value.HasField("shape"):
+    if not value.HasField("shape"):
         return None
     sides = [d.dim_value if d.HasField("dim_value") else -1 for d in value.shape.dim]
     return None if any(side < 0 for side in sides) else tuple(sides)
@@ -210,7 +269,7 @@ def _attribute(attribute: Any) -> Any:
     return value if isinstance(value, int | float) else tuple(value)
 
 
-def _name(node: Any) -> str:
+def node_name(node: Any) -> str:
     """Return the path of the module that a node came from, where an exporter of torch's says it."""
     for item in node.metadata_props:
         if item.key == "pkg.torch.onnx.name_scopes":

@@ -109,6 +109,11 @@ _SAME = {
     "And": "logical_and",
     "Or": "logical_or",
     "Xor": "logical_xor",
+    "BitShift": "bitwise_left_shift",
+    "BitwiseAnd": "bitwise_and",
+    "BitwiseNot": "bitwise_not",
+    "BitwiseOr": "bitwise_or",
+    "BitwiseXor": "bitwise_xor",
     "Equal": "eq",
     "Greater": "gt",
     "GreaterOrEqual": "ge",
@@ -121,6 +126,7 @@ _SAME = {
     "GlobalAveragePool": "mean",
     "GlobalMaxPool": "amax",
     "AveragePool": "avg_pool",
+    "LpPool": "avg_pool",
     "MaxPool": "max_pool",
     "ReduceMean": "mean",
     "ReduceSum": "sum",
@@ -168,6 +174,7 @@ _SAME = {
             *("Relu", "Sigmoid", "Tanh", "Erf", "Gelu", "Elu", "Celu", "Selu", "Softplus", "Mish"),
             *("Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Exp", "Log", "Neg", "Abs", "Reciprocal"),
             *("Floor", "Ceil", "Round", "Sign", "Sin", "Cos", "Tan", "Where", "IsNaN", "IsInf"),
+            *("Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"),
         )
     },
 }

@@ -48,12 +48,12 @@ def target_network(
         _refuse(where, "an ONNX file", settings, backward, real)
         from effcalc.onnxfile import load_onnx
 
-        network = load_onnx(_file(target), where, parse_inputs(inputs), batch)
+        network = load_onnx(existing_file(target), where, parse_inputs(inputs), batch)
         check_batch(target, inputs, batch, network)
         return replace(network, name=where)
     if file.endswith(".pt2") and not colon:
         _refuse(where, "a .pt2 file", settings, False, real)
-        path = _file(target)
+        path = existing_file(target)
         need("torch", "this target", "torch")
         from effcalc.torch.count import count_owned
         from effcalc.torch.pt2 import load_pt2
@@ -146,7 +146,8 @@ def _refuse(where: str, what: str, settings: Sequence[str], backward: bool, real
             raise InputError(f"{where}: {option} is for a model in code, and this is {what}")
 
 
-def _file(target: str) -> Path:
+def existing_file(target: str) -> Path:
+    """Return the path of a target that is a file; raises `InputError` where there is none."""
     path = Path(target)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "there is no such file"

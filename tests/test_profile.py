@@ -297,7 +297,7 @@ def test_what_was_measured_is_kept_and_marked_partial(kind, code, n, kept):
         (("--per", "layer", "--batch", "1,2"), 2, "for one batch size"),
         (("--batch", "0"), 2, "--batch: 0 is not a whole number from 1"),
         (("--phi", "0,1"), 2, "profile is for one scaling"),
-        (("model.onnx",), 2, "holds no module to run"),
+        (("model.onnx",), 2, "model.onnx: there is no such file"),
         ((SMALL, "--width", "2"), 2, "scaling options are for networks"),
         ((SMALL, "--batch", "4"), 2, "is 2x3x8x8; give it as --input 4x3x8x8"),
         (("--arg", "a=1"), 2, "--arg is for a model in code"),

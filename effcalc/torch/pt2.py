@@ -21,6 +21,7 @@ from torch import nn
 
 from effcalc.errors import InputError, one_line
 from effcalc.inputs import InputSpec, by_name
+from effcalc.torch.graph import Graph, Step, made_up
 from effcalc.torch.targets import Loaded, filled
 
 _MAX_JSON = 1 << 28
@@ -75,15 +76,15 @@ def load_pt2(path: Path, where: str, inputs: list[InputSpec], *, real: bool = Fa
     program, sharing = _read(path, where)
     try:
         place = torch.device("cpu" if real else "meta")
-        module = _Exported(program, sharing, where, place)
-        args, kwargs = module.inputs(inputs)
+        exported = _Exported(program, sharing, where, place)
+        args, kwargs = exported.inputs(inputs)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, StopIteration) as error:
         cause = one_line(f"{type(error).__name__}: {error}")
         raise InputError(
             f"{where}: is a .pt2 file of another version or is damaged ({cause}); save it again "
             "with torch.export.save"
         ) from error
-    return Loaded(where, module, filled(args) if real else args, kwargs)
+    return Loaded(where, exported.module, filled(args) if real else args, kwargs)
 
 
 def _read(path: Path, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -126,15 +127,8 @@ def _member(file: zipfile.ZipFile, names: list[str], *parts: str, suffix: str = 
     return None
 
 
-class _Scope(nn.Module):
-    """Stands where a module of the exported model was, and runs what was run in it."""
-
-    def forward(self, run: Callable[[], Any]) -> Any:
-        return run()
-
-
-class _Exported(nn.Module):
-    """Runs the graph of an exported program, node by node."""
+class _Exported:
+    """Lays an exported program down as a graph of torch's operators."""
 
     def __init__(
         self,
@@ -143,14 +137,10 @@ class _Exported(nn.Module):
         where: str,
         place: torch.device,
     ) -> None:
-        super().__init__()
         self._where = where
-        self._place = place
         self._graph = program["graph_module"]["graph"]
         self._user: list[tuple[str, Any]] = []  # name, and a value that is part of the graph
-        self._held: dict[str, str] = {}  # name in the graph -> path of parameter or buffer
-        self._constants: dict[str, torch.Tensor] = {}
-        self._scopes: dict[str, nn.Module] = {"": self}
+        self.module = Graph(place)
         memory = {
             path: (entry.get("path_name"), str(entry.get("tensor_meta")))
             for path, entry in sharing.get("config", {}).items()
@@ -159,47 +149,37 @@ class _Exported(nn.Module):
         for spec in program["graph_module"]["signature"]["input_specs"]:
             ((kind, value),) = spec.items()
             name = value["arg"].get("name") if "arg" in value else value.get("name")
-            if kind == "parameter":
-                path = value["parameter_name"]
-                self._hold(name, path, made.get(memory.get(path)), buffer=False)
-            elif kind == "buffer":
-                path = value["buffer_name"]
-                self._hold(name, path, made.get(memory.get(path)), buffer=True)
+            if kind in ("parameter", "buffer"):
+                path = value[f"{kind}_name"]
+                key = memory.get(path, (None,))
+                tensor = self._weight(name, made.get(key), kind == "buffer")
+                self.module.hold(name, path, tensor)
+                if key[0] is not None:
+                    made[key] = tensor
             elif kind == "tensor_constant":
-                self._constants[name] = self._like(name)
-                continue
+                self.module.constants[name] = self._like(name)
             elif kind == "user_input":
                 ((how, argument),) = value["arg"].items()
-                tensor = how == "as_tensor"
-                name = argument["name"] if tensor else ""
-                self._user.append((name, None if tensor else self._value(value["arg"], {})))
-                continue
+                is_tensor = how == "as_tensor"
+                name = argument["name"] if is_tensor else ""
+                self._user.append((name, None if is_tensor else self._value(value["arg"], {})))
             elif kind == "constant_input":
                 ((_, constant),) = value["value"].items()
                 self._user.append(("", constant))
-                continue
             else:
                 raise InputError(f"{where}: takes a {kind}, which cannot be counted from its text")
-            if memory.get(path, (None,))[0] is not None:
-                made[memory[path]] = self._tensor(path)
-        self._steps = self._plan()
+        outputs = self._graph["outputs"]
+        self.module.plan(
+            [name for name, _ in self._user if name],
+            map(self._step, self._graph["nodes"]),
+            _names(outputs),
+            lambda values: [self._value(output, values) for output in outputs],
+        )
 
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
-        """Move what is no parameter too: constants, and where the graph makes tensors."""
-        self._constants = {name: fn(tensor) for name, tensor in self._constants.items()}
-        self._place = fn(torch.empty(0, device=self._place)).device
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-
-    def _plan(self) -> list[tuple[Any, nn.Module, list[str]]]:
-        """Return the nodes, each with its module and the values that nothing needs after it."""
-        needed = set(_names(self._graph["outputs"]))
-        steps = []
-        for node in reversed(self._graph["nodes"]):
-            used = set(_names(node["inputs"])) | set(_names(node["outputs"]))
-            scope = self._scope(node.get("metadata", {}).get("nn_module_stack", ""))
-            steps.append((node, scope, sorted(used - needed)))
-            needed |= used
-        return steps[::-1]
+    def _step(self, node: Mapping[str, Any]) -> Step:
+        names = (*_names(node["inputs"]), *_names(node["outputs"]))
+        scope = _scope(node.get("metadata", {}).get("nn_module_stack", ""))
+        return Step(partial(self._run, node), scope, frozenset(names))
 
     def inputs(self, specs: list[InputSpec]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the inputs of the export, or those that `specs` give for them."""
@@ -212,21 +192,6 @@ class _Exported(nn.Module):
             if name not in values:
                 values[name] = self._like(name)
         return tuple(values[name] for name in wanted), {}
-
-    def forward(self, *args: torch.Tensor) -> Any:
-        """Run the graph on the tensors among its inputs."""
-        given = iter(args)
-        env: dict[str, Any] = {name: self._tensor(path) for name, path in self._held.items()}
-        env |= self._constants
-        env |= {name: next(given) for name, _ in self._user if name}
-        for node, scope, done in self._steps:
-            if scope is self:
-                self._run(node, env)
-            else:
-                scope(partial(self._run, node, env))
-            for name in done:
-                env.pop(name, None)
-        return [self._value(output, env) for output in self._graph["outputs"]]
 
     def _run(self, node: Mapping[str, Any], env: dict[str, Any]) -> None:
         function = self._function(node["target"])
@@ -294,7 +259,7 @@ class _Exported(nn.Module):
         if kind == "as_layout":
             return torch.strided
         if kind == "as_device":
-            return self._place
+            return self.module.place
         if kind == "as_complex":
             return complex(value["real"], value["imag"])
         if kind in ("as_graph", "as_operator"):
@@ -305,10 +270,14 @@ class _Exported(nn.Module):
         """Return a tensor as the graph describes it; its values are small, and made up."""
         meta = self._graph["tensor_values"][name]
         sizes = [self._side(name, side) for side in meta["sizes"]]
-        tensor = torch.zeros(
-            sizes, dtype=getattr(torch, _DTYPES[meta["dtype"]]), device=self._place
-        )
-        return tensor.fill_(0.01) if tensor.is_floating_point() else tensor
+        return made_up(sizes, getattr(torch, _DTYPES[meta["dtype"]]), self.module.place)
+
+    def _weight(self, name: str, shared: torch.Tensor | None, buffer: bool) -> torch.Tensor:
+        """Return a parameter or buffer, the same one where memory is shared."""
+        tensor = self._like(name) if shared is None else shared
+        if buffer or shared is not None:
+            return tensor
+        return nn.Parameter(tensor, bool(self._graph["tensor_values"][name]["requires_grad"]))
 
     def _side(self, name: str, side: Mapping[str, Any]) -> int:
         if "as_int" in side:
@@ -320,39 +289,11 @@ class _Exported(nn.Module):
             )
         return int(hint["as_int"])
 
-    def _hold(self, name: str, path: str, shared: torch.Tensor | None, *, buffer: bool) -> None:
-        """Register a parameter or a buffer where the exported model had it."""
-        owner, _, attribute = path.rpartition(".")
-        module = self._module(owner)
-        tensor = self._like(name) if shared is None else shared
-        if buffer:
-            module.register_buffer(attribute, tensor)
-        else:
-            trainable = bool(self._graph["tensor_values"][name]["requires_grad"])
-            parameter = tensor if shared is not None else nn.Parameter(tensor, trainable)
-            module.register_parameter(attribute, parameter)  # type: ignore[arg-type]
-        self._held[name] = path
 
-    def _tensor(self, path: str) -> torch.Tensor:
-        owner, _, attribute = path.rpartition(".")
-        return getattr(self._scopes[owner], attribute)  # type: ignore[no-any-return]
-
-    def _scope(self, stack: str) -> nn.Module:
-        """Return the module that a node ran in; its stack is `key,path,class;key,path,class`."""
-        parts = stack.rpartition(";")[2].split(",")
-        return self._module(parts[1]) if len(parts) > 2 and "_empty_nn" not in parts[0] else self
-
-    def _module(self, path: str) -> nn.Module:
-        """Return the module at a path, made where it is missing."""
-        path = path.partition("@")[0]  # a second call of one module is written path@1
-        if path not in self._scopes:
-            owner, _, name = path.rpartition(".")
-            parent = self._module(owner)
-            # "features.0" is a name; what a path's text holds need not be one of an attribute.
-            child = _Scope()
-            parent._modules[name] = child
-            self._scopes[path] = child
-        return self._scopes[path]
+def _scope(stack: str) -> str:
+    """Return the module that a node ran in; its stack is `key,path,class;key,path,class`."""
+    parts = stack.rpartition(";")[2].split(",")
+    return parts[1] if len(parts) > 2 and "_empty_nn" not in parts[0] else ""
 
 
 def _names(value: Any) -> Iterator[str]:

@@ -207,6 +207,8 @@ def filled(value: Any) -> Any:
         if not value.is_meta:
             return value
         if value.is_floating_point() or value.is_complex():
+            if value.itemsize == 1:  # float8, of which torch makes no random numbers
+                return torch.rand(value.shape).to(value.dtype)
             return torch.rand(value.shape, dtype=value.dtype)
         return torch.full(value.shape, value.dtype is torch.bool, dtype=value.dtype)
     if isinstance(value, Mapping):

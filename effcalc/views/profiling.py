@@ -82,6 +82,11 @@ def notes(profile: Profile) -> tuple[str, ...]:
             names = ", ".join(sorted(m.network.uncounted))
             found.append(f"{at}operators without a formula, whose FLOPs are not counted: {names}")
     where = profile.environment
+    if "graph" in where:
+        found.append(
+            "the graph of the file, run by torch operator by operator: another runtime, such as "
+            "onnxruntime, fuses operators and has kernels of its own"
+        )
     settings = f"{where.get('threads')} threads" if where.get("device_type") == "cpu" else ""
     parts = [settings, f"TF32 {where.get('tf32')}", f"{where.get('layout')}",
              f"{where.get('caches')} caches"]  # fmt: skip

@@ -29,7 +29,7 @@ Target = Annotated[
     typer.Argument(
         metavar="NETWORK",
         help="A network of effcalc archs, or package.module:factory, file.py:factory, "
-        "torchvision:NAME, timm:NAME, model.pt2.",
+        "torchvision:NAME, timm:NAME, model.onnx, model.pt2.",
     ),
 ]
 Device = Annotated[
@@ -148,6 +148,7 @@ def profile(
     effcalc profile resnet-50 --batch 8 --per layer --plot roofline.svg
     effcalc profile torchvision:vit_b_16 --mode train --batch 8 --per kernel
     effcalc profile mypackage.models:make --arg depth=3 --input 8x3x64x64
+    effcalc profile model.onnx --batch 8 --per layer
     effcalc profile --per layer --output before.json
     effcalc profile --per layer --against before.json --fail-slower 5%
     torchrun --nproc-per-node 2 -m effcalc profile --mode train
@@ -301,6 +302,8 @@ def _profiles(
         limited = memory_limited() if device.type == "cpu" else nullcontext()
         with limited:
             name, source = _source(network, scaling, *given)
+            if _is_file(network):
+                where["graph"] = "read from a file"
             for m in measurements(name, source, batches, settings, device, tell):
                 done += [m] if settings.ranks is None else _of_all_ranks(m, settings.ranks)
                 yield Profile(name, tuple(done), where, known_roofs(settings, device))
@@ -317,6 +320,11 @@ def _of_all_ranks(m: Measurement, ranks: Ranks) -> list[Measurement]:
     return [replace(other, network=gathered[0].network) for other in gathered]
 
 
+def _is_file(network: str) -> bool:
+    """Whether what is profiled is a graph in a file."""
+    return network.endswith((".pt2", ".onnx")) and ":" not in network
+
+
 def _source(
     network: str, scaling: ScalingOptions, arg: list[str], input: list[str]
 ) -> tuple[str, Source]:
@@ -327,12 +335,11 @@ def _source(
     from effcalc.torch.profile.subject import from_scaled, from_target
 
     where = one_line(network)
-    if network.endswith(".onnx"):
-        raise InputError(f"{where}: holds no module to run; give what makes it: module:factory")
-    pt2 = network.endswith(".pt2")
-    if pt2 and arg:
-        raise InputError(f"{where}: --arg is for a model in code, and this is a .pt2 file")
-    if pt2 or is_code(network):
+    file = _is_file(network)
+    if file and arg:
+        kind = network.rpartition(".")[2]
+        raise InputError(f"{where}: --arg is for a model in code, and this is a .{kind} file")
+    if file or is_code(network):
         if not scaling.plain:
             raise InputError(f"{where}: scaling options are for networks of effcalc archs")
         return where, from_target(network, arg, input)

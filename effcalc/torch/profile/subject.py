@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +14,10 @@ from effcalc.inputs import parse_inputs
 from effcalc.network import Network, repeated_name
 from effcalc.scaling import Scaled
 from effcalc.scaling import build as describe
-from effcalc.target import wrong_batch
+from effcalc.target import existing_file, wrong_batch
 from effcalc.torch.build import build
 from effcalc.torch.count import arguments
+from effcalc.torch.onnxrun.load import load_module
 from effcalc.torch.pt2 import load_pt2
 from effcalc.torch.standin import real_copy
 from effcalc.torch.targets import load
@@ -55,14 +55,17 @@ def from_scaled(at: Scaled) -> Source:
 
 
 def from_target(target: str, settings: Sequence[str], inputs: Sequence[str]) -> Source:
-    """Load a target in code with real weights, or a .pt2 file; raises `InputError` as they do.
+    """Load a target in code with real weights, or a file; raises `InputError` as they do.
 
-    A .pt2 file runs node by node from its graph, with made-up weights.
+    A .pt2 or .onnx file runs node by node from its graph. Weights of a .pt2 file are made up.
     """
 
     def make(batch: int | None) -> Subject:
+        where = one_line(target)
         if target.endswith(".pt2"):
-            loaded = load_pt2(Path(target), one_line(target), parse_inputs(inputs), real=True)
+            loaded = load_pt2(existing_file(target), where, parse_inputs(inputs), real=True)
+        elif target.endswith(".onnx"):
+            loaded = load_module(existing_file(target), where, parse_inputs(inputs), batch or 1)
         else:
             loaded = load(target, settings, inputs, batch=batch or 1, real=True)
         if batch is not None and not target.startswith(("torchvision:", "timm:")):
