@@ -9,8 +9,9 @@ import threading
 
 import pytest
 
-from effcalc.cli.output import open_output, progress
+from effcalc.cli.output import progress
 from effcalc.errors import InputError
+from effcalc.files import open_output
 from tests.cli_helpers import run, shell
 
 

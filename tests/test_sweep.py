@@ -414,7 +414,7 @@ def chunks_done(path):
 
 def test_an_interrupted_sweep_says_how_to_go_on(tmp_path):
     process = start(*BIG, "--random", "10000000", "--output", str(tmp_path / "a.csv"))
-    wait_for((tmp_path / "a.csv.state").exists, process)
+    wait_for(lambda: chunks_done(tmp_path / "a.csv.state") >= 1, process)
     process.send_signal(signal.SIGINT)
     assert process.stderr.read() == "effcalc: stopped; the same with --resume goes on\n"
     assert process.wait() == 130

@@ -323,6 +323,6 @@ class OutputOptions:
         # What cannot be written is refused before anything is computed.
         find_format(self.format, self.output or "")
         if self.output is not None:
-            from effcalc.cli.output import check_output
+            from effcalc.files import check_output
 
             check_output(self.output)

@@ -60,7 +60,7 @@ class PlotOptions:
 
     def __post_init__(self) -> None:
         # What cannot be written is refused before anything is computed.
-        from effcalc.cli.output import check_output
+        from effcalc.files import check_output
         from effcalc.plots.style import check_suffix
 
         if self.output is None:
@@ -83,7 +83,7 @@ class ReportOptions:
     command: str = ""  # the command line, which app.py fills in; not an option
 
     def __post_init__(self) -> None:
-        from effcalc.cli.output import check_output
+        from effcalc.files import check_output
 
         if self.output is None:
             raise InputError("a report needs a file: give --output report.html")

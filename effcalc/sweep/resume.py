@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from effcalc.errors import InputError, RunError, one_line
+from effcalc.files import open_output
 
 SAVE_SECONDS = 0.5
 _LIMIT = 64 << 20
@@ -115,12 +116,8 @@ class Journal:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self.state.size = self._file.tell()
-            temporary = f"{self.path}.tmp"
-            with open(temporary, "w", encoding="utf-8") as file:
+            with open_output(self.path) as file:
                 json.dump({"effcalc": "sweep", **asdict(self.state)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
         except OSError as error:
             raise RunError(f"cannot write {one_line(self.path)!r}: {error.strerror}") from error
         self._saved = time.monotonic()

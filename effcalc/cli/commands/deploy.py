@@ -239,8 +239,9 @@ def _largest(network: str, scaling: ScalingOptions, name: str, storages: list[St
 
 def _compressed(at: Scaled, weights: str, compression: Storage, write: str | None) -> Table:
     """Compress weights, read them back, and write the file where one is asked for."""
-    from effcalc.cli.output import check_output, open_output, progress
+    from effcalc.cli.output import progress
     from effcalc.errors import need
+    from effcalc.files import check_output, open_output
     from effcalc.views.deploy import shipped_table
 
     need("numpy", "--weights", "deploy")
@@ -262,8 +263,8 @@ def _compressed(at: Scaled, weights: str, compression: Storage, write: str | Non
 
 def _file(read: str, restore: str | None) -> Table:
     """Decode an .effz file, to a .safetensors file where one is asked for."""
-    from effcalc.cli.output import check_output, open_output
     from effcalc.errors import need, one_line
+    from effcalc.files import check_output, open_output
     from effcalc.views.deploy import effz_table
 
     need("numpy", "--read", "deploy")

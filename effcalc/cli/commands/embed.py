@@ -67,10 +67,10 @@ def embed(
     import shlex
     import sys
 
-    from effcalc.cli.output import write_files
     from effcalc.cli.regions import TIME_LIMIT, Runner
     from effcalc.embed import fill
     from effcalc.errors import CheckFailed, InputError, one_line
+    from effcalc.files import write_files
     from effcalc.paths import place
     from effcalc.plots.stamp import data_hash
     from effcalc.units import parse_number

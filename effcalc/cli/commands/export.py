@@ -48,8 +48,9 @@ def export(
     from contextlib import redirect_stdout
 
     from effcalc.cli.networks import one_network
-    from effcalc.cli.output import check_output, open_output, write_text
+    from effcalc.cli.output import write_text
     from effcalc.errors import InputError, need, one_line
+    from effcalc.files import check_output, open_output
     from effcalc.scaling import build
 
     suffix = output[output.rfind(".") :] if "." in output else ""

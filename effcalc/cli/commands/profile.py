@@ -153,8 +153,9 @@ def profile(
     effcalc profile --per layer --against before.json --fail-slower 5%
     torchrun --nproc-per-node 2 -m effcalc profile --mode train
     """
-    from effcalc.cli.output import check_output, write_table
+    from effcalc.cli.output import write_table
     from effcalc.errors import CheckFailed, EffcalcError, InputError, need
+    from effcalc.files import check_output
     from effcalc.views.profile_parts import check_per
 
     check_per(per, max_level, compiled=compile)
@@ -214,8 +215,8 @@ def profile(
 
 def _check_plot(path: str, per: str | None) -> None:
     """Refuse a picture that cannot be drawn, before anything is measured."""
-    from effcalc.cli.output import check_output
     from effcalc.errors import InputError
+    from effcalc.files import check_output
     from effcalc.plots.style import check_suffix, import_engine
 
     if per not in ("layer", "module"):

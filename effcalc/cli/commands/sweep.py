@@ -143,7 +143,8 @@ def sweep(
                     write_table(replace(table, rows=selected(selection, journal)), output)
                     journal.finish()
             except KeyboardInterrupt:
-                print("effcalc: stopped; the same with --resume goes on", file=sys.stderr)
+                kept = "the same with --resume goes on" if journal.state.chunks else "nothing kept"
+                print(f"effcalc: stopped; {kept}", file=sys.stderr)
                 raise
     elif resume:
         raise InputError(

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from effcalc.errors import EffcalcError
+from effcalc.files import open_output
 from effcalc.profiling.roofline import Level, Point
 from effcalc.saved import read_saved
 from effcalc.table import Table
@@ -221,10 +222,6 @@ def keep(table: Table, device: torch.device) -> Path:
     """Keep a table as the roofs of a device, in one step; return where."""
     path = cache_file(identity(device))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        temporary.write_text(table.render("json"), encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with open_output(str(path), "the roofs' cache") as file:
+        file.write(table.render("json"))
     return path
