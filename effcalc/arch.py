@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from effcalc.blocks import BLOCKS
 from effcalc.build import Builder
@@ -14,8 +15,7 @@ from effcalc.network import Network, Tensor
 from effcalc.num import maximum, round_channels, round_repeats, uniform
 
 
-@dataclass(frozen=True, slots=True)
-class Knob:
+class Knob(NamedTuple):
     """A metaparameter of a family, such as SqueezeNet's squeeze ratio."""
 
     name: str
@@ -26,8 +26,7 @@ class Knob:
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """One row of a stage table; `keys` are the block's own."""
 
     name: str
@@ -41,8 +40,7 @@ class Stage:
     head: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(NamedTuple):
     """A network that the authors released, by its own coefficients."""
 
     name: str
@@ -52,8 +50,7 @@ class Variant:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """Figures as a paper prints them, for one network and scaling; texts keep their digits.
 
     `storage` is how the paper compressed the weights (`density=0.33,bits=8`), and `reduction` how
@@ -67,7 +64,7 @@ class Published:
     width: float = 1.0
     resolution: float = 1.0
     variant: str = ""
-    knobs: Mapping[str, Any] = field(default_factory=dict)
+    knobs: Mapping[str, Any] = MappingProxyType({})
     params: str = ""
     macs: str = ""
     weights: str = ""
@@ -111,8 +108,7 @@ class Arch:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """What a network is built at: depth and width ratios, pixels (height, width), batch."""
 
     depth: float
@@ -212,12 +208,12 @@ def merge_equal(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         if (
             merged
             and stage.repeats
-            and replace(merged[-1], name="", repeats=1) == replace(stage, name="", repeats=1)
+            and merged[-1]._replace(name="", repeats=1) == stage._replace(name="", repeats=1)
         ):
             first = merged[-1]
             tail = stage.name.removeprefix(stage.name.rstrip("0123456789"))
             name = f"{first.name.partition('_')[0]}_{tail}"
-            merged[-1] = replace(first, name=name, repeats=first.repeats + stage.repeats)
+            merged[-1] = first._replace(name=name, repeats=first.repeats + stage.repeats)
         else:
             merged.append(stage)
     return tuple(merged)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from effcalc.errors import InputError, one_line, suggest
 from effcalc.tomlfile import read
@@ -12,8 +12,7 @@ from effcalc.tomlfile import read
 BUILT_IN = Path(__file__).parent / "archs"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """Where a built-in name leads: a file, a network in it, and a released variant of that."""
 
     path: Path

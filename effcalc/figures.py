@@ -7,7 +7,6 @@ for its first user.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from effcalc import ops
@@ -28,8 +27,7 @@ class Weights(NamedTuple):
     buffer_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(NamedTuple):
     """Totals of a network, for one pass over its batch.
 
     `activation_bytes` sums what operators allocate; `peak_activation_bytes` is the most alive at
@@ -42,8 +40,7 @@ class Figures:
     peak_activation_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One row of a breakdown; `calls` is the number of operator calls in it."""
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from effcalc.arch import Arch, Published
 from effcalc.archfile import load
@@ -13,8 +13,7 @@ from effcalc.scaling import Scaled, by_ratios, released, scaled
 from effcalc.units import parse_bytes, parse_count
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One figure as a paper prints it, and the network it is about.
 
     `figure` names a property of `Scaled`; `value` is what `printed` says, as a number.

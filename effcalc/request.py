@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from effcalc.arch import Arch, Variant
 from effcalc.archfile import load
@@ -48,8 +48,7 @@ def _grid(axes: Sequence[Iterable[Any]], make: Callable[..., Scaling]) -> Many[S
     return Many(length, lambda: (make(*point) for point in _points(axes)))
 
 
-@dataclass(frozen=True, slots=True)
-class ScalingText:
+class ScalingText(NamedTuple):
     """The scaling options as typed; each may be a list or a range."""
 
     phi: str | None = None

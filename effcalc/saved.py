@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from effcalc.errors import InputError, one_line
-from effcalc.formats import SCHEMA
+from effcalc.formats.programs import SCHEMA
 from effcalc.paths import to_read
 from effcalc.table import Column, Row, Table
 from effcalc.units import UNITS, Value

@@ -8,9 +8,12 @@ are whole numbers; both are given.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import pairwise
+from operator import le
 from typing import TYPE_CHECKING, Any
 
 from effcalc import comm
@@ -140,7 +143,7 @@ class Scaled:
     @cached_property
     def nearest(self) -> tuple[str, float] | None:
         """The released variant nearest by the ratio of MACs, and this network's MACs over its."""
-        macs = variant_macs(self.arch) if self.head and self.macs else {}
+        macs = _around(self.arch, self.macs) if self.head and self.macs else {}
         if not macs:
             return None
         name = nearest_variant(macs, self.macs)
@@ -265,15 +268,32 @@ def base_macs(arch: Arch, head: bool) -> int:
 
 
 @lru_cache(maxsize=1024)
+def _macs_of(arch: Arch, variant: Variant) -> int:
+    """MACs of a released variant."""
+    try:
+        return measure.macs(build(arch, released(arch, variant)))
+    except InputError as error:
+        raise InputError(f"variant {one_line(variant.name)}: {error}") from None
+
+
 def variant_macs(arch: Arch) -> Mapping[str, int]:
     """MACs of each released variant that has any."""
-    found = {}
-    for variant in arch.variants:
-        try:
-            found[variant.name] = measure.macs(build(arch, released(arch, variant)))
-        except InputError as error:
-            raise InputError(f"variant {one_line(variant.name)}: {error}") from None
-    return {name: macs for name, macs in found.items() if macs}
+    return {v.name: macs for v in arch.variants if (macs := _macs_of(arch, v))}
+
+
+def _around(arch: Arch, macs: int) -> Mapping[str, int]:
+    """MACs of the released variants that may be nearest to a network of so many.
+
+    Where each variant is at least as deep, wide and large as the one before it, as B0 to B7 are,
+    MACs grow along them, for rounding keeps the order: the two around `macs` are enough, and a
+    few of them are laid down instead of all.
+    """
+    sizes = [(v.depth, v.width, *v.image_size) for v in arch.variants]
+    grow = all(all(map(le, a, b)) for a, b in pairwise(sizes))
+    if not grow or not sizes or not _macs_of(arch, arch.variants[0]):
+        return variant_macs(arch)
+    above = bisect_left(arch.variants, macs, key=lambda v: _macs_of(arch, v))
+    return {v.name: _macs_of(arch, v) for v in arch.variants[max(above - 1, 0) : above + 1]}
 
 
 def nearest_variant(macs: Mapping[str, int], value: int) -> str:

@@ -9,8 +9,8 @@ resolution in whole pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from effcalc.arch import Arch
 from effcalc.errors import InputError
@@ -39,8 +39,7 @@ KINDS: Mapping[str, str] = {
 Budget = Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(NamedTuple):
     """The largest scaling of one kind that fits: `scaled` is None where none does.
 
     `unlimited` says that the budget does not limit this dimension at all.

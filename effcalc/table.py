@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from effcalc.errors import InputError, named
 from effcalc.units import DEFAULT_DIGITS, Unit, Value, format_count
@@ -31,8 +31,7 @@ CONVENTIONS: Mapping[str, str] = MappingProxyType(
 """What the words in a table mean; stated with every table, in every format but CSV."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One column: its key in rows, CSV and JSON, its heading, unit and meaning."""
 
     key: str
@@ -75,7 +74,7 @@ class Table:
         return "".join(render(self, format, Look(digits=digits)))
 
     def _repr_html_(self) -> str | None:
-        from effcalc.formats import html_fragment
+        from effcalc.formats.html import html_fragment
 
         return "".join(html_fragment(self)) if self._can_repeat() else None
 
@@ -99,7 +98,7 @@ def select(table: Table, columns: str | None) -> Table:
         keys = list(known)
     else:
         keys = list(dict.fromkeys(key.strip() for key in columns.split(",")))
-    chosen = tuple(replace(find_column(known, key, "--columns"), default=True) for key in keys)
+    chosen = tuple(find_column(known, key, "--columns")._replace(default=True) for key in keys)
     return replace(table, columns=chosen)
 
 

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from effcalc.errors import InputError, one_line
-from effcalc.formats import FORMATS, find_format, html_fragment, render
+from effcalc.formats import FORMATS, find_format, render
+from effcalc.formats.html import html_fragment
 from effcalc.grid import Look, text_width, wrap
 from effcalc.table import Column, Table
 from effcalc.units import UNITS

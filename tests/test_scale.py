@@ -14,11 +14,32 @@ from effcalc.errors import InputError
 from effcalc.figures import PER, breakdown, figures
 from effcalc.memory.liveness import activations
 from effcalc.network import unroll
-from effcalc.scaling import by_phi, by_ratios, scale, scaled
+from effcalc.scaling import (
+    by_phi,
+    by_ratios,
+    nearest_variant,
+    ratio,
+    scale,
+    scaled,
+    variant_macs,
+)
 from effcalc.solve import STEPS, solve
 
 NAMES = built_in_names()
+RELEASED = [name for name in NAMES if load(name)[0].variants]
 ratios = st.floats(0.2, 3.0)  # with 67 pixels or more, the least that AlexNet's pools leave one of
+
+
+@settings(deadline=None)
+@given(
+    name=st.sampled_from([n for n in NAMES if load(n)[0].variants]), d=ratios, w=ratios, r=ratios
+)
+def test_the_nearest_variant_is_the_nearest_of_all(name, d, w, r):
+    # A few variants are laid down, by bisection; laying down all of them says the same.
+    at = scale(name, depth=d, width=w, resolution=r)
+    macs = variant_macs(at.arch)
+    nearest = nearest_variant(macs, at.macs)
+    assert at.nearest == (nearest, ratio(at.macs, macs[nearest]))
 
 
 def test_phi_is_equation_3():

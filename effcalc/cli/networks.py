@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from effcalc.arch import Arch
@@ -20,7 +19,7 @@ def scaled_networks(
 ) -> tuple[Arch, Many[Scaled]]:
     """Return the architecture, and one network for each scaling that the options ask for."""
     arch, named = load(network, settings(options.settings), options.classes, options.in_channels)
-    text = ScalingText(**{f.name: getattr(options, f.name) for f in fields(ScalingText)})
+    text = ScalingText(**{name: getattr(options, name) for name in ScalingText._fields})
     wanted = scalings(arch, named, text)
     head = not options.no_head
     return arch, Many(len(wanted), lambda: (scaled(arch, s, workers, head) for s in wanted))

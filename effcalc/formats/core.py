@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from effcalc.errors import named
@@ -30,8 +31,37 @@ class Format(NamedTuple):
     head: int | None = None  # lines before the first row, where every line after is a row
 
 
-FORMATS: dict[str, Format] = {}
-"""Every output format by its name."""
+FILES = {
+    "table": "terminal",
+    "markdown": "markdown",
+    "rst": "rst",
+    "latex": "latex",
+    "html": "html",
+    "csv": "programs",
+    "json": "programs",
+    "jsonl": "programs",
+}
+"""The file of each format, in the order in which help lists them."""
+
+_read: dict[str, Format] = {}
+
+
+class _Formats(Mapping[str, Format]):
+    """Every output format by its name; a file is imported when a format of it is asked for."""
+
+    def __getitem__(self, name: str) -> Format:
+        if name not in _read:
+            importlib.import_module(f"effcalc.formats.{FILES[name]}")
+        return _read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FILES)
+
+    def __len__(self) -> int:
+        return len(FILES)
+
+
+FORMATS = _Formats()
 
 
 def renderer(
@@ -45,7 +75,7 @@ def renderer(
     """Register a renderer as the format `name`, implied by files with one of `suffixes`."""
 
     def register(render: Renderer) -> Renderer:
-        FORMATS[name] = Format(name, help, suffixes, render, fragment or render, escape, head)
+        _read[name] = Format(name, help, suffixes, render, fragment or render, escape, head)
         return render
 
     return register

@@ -7,16 +7,14 @@ source's storage. Repeated blocks are looked at once: each repeat has the same p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from effcalc.network import Network, Tensor
 from effcalc.num import maximum
 from effcalc.units import dtype_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Activations:
+class Activations(NamedTuple):
     """Activation memory of one forward pass, in bytes.
 
     `outputs` sums what every operator allocates (results that are neither views nor in place);

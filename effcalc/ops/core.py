@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from effcalc.network import Layer, Shape
@@ -167,8 +167,7 @@ Saves = Callable[[Layer, str], Saved]
 """From a layer and the kind of device ("cpu", "cuda") to what autograd keeps of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(NamedTuple):
     """An operator: its name, the torch operators it serves, and its formulas over a `Layer`.
 
     `torch` names are without overload ("aten::convolution"). `free` marks an operator that is

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from effcalc.network import Layer
@@ -45,7 +44,7 @@ def formula(
         if op not in OPS:
             register(Op(op, (op,)))
         changed: dict[str, Any] = {counts: function}
-        OPS[op] = BY_TORCH[op] = replace(OPS[op], **changed)
+        OPS[op] = BY_TORCH[op] = OPS[op]._replace(**changed)
         return function
 
     return registered

@@ -14,8 +14,9 @@ from effcalc.report.page import Folded, Item, Page, Section, Text, Tile
 from effcalc.scaling import Scaled, by_phi, released, scaled
 from effcalc.table import CONVENTIONS, Table, select
 from effcalc.units import format_exact, format_value
+from effcalc.views.comparison import compare_table
 from effcalc.views.networks import arch_table
-from effcalc.views.scaling import COSTS, breakdown_table, compare_table, pixels, scale_table
+from effcalc.views.scaling import COSTS, breakdown_table, pixels, scale_table
 
 _TILES = {
     "params": "Parameters",

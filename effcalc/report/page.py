@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import NamedTuple
 
-from effcalc.formats import html_fragment
+from effcalc.formats.html import html_fragment
 from effcalc.grid import Look
 from effcalc.plots.style import AUTO, Plot, svg
 from effcalc.table import Table

@@ -157,7 +157,7 @@ def _with_slowest(
             slowest[row] = max(slowest.get(row, 0.0), time)
     column = Column("slowest", "slowest", "seconds", "on the rank where it took longest")
     columns = [
-        replace(c, default=c.default and c.key not in ("bandwidth", "achieved"))
+        c._replace(default=c.default and c.key not in ("bandwidth", "achieved"))
         for c in table.columns
     ]
     columns.insert(next(i for i, c in enumerate(columns) if c.key == "time") + 1, column)

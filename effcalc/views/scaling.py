@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from math import isfinite
-from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from effcalc.arch import Arch
 from effcalc.errors import one_of
 from effcalc.figures import PER, Part, breakdown
 from effcalc.network import Layer, Network
-from effcalc.published import accuracy
 from effcalc.request import Many
-from effcalc.scaling import Scaled, ratio
-from effcalc.solve import BUDGETS, Budget, Fit
+from effcalc.scaling import Scaled
 from effcalc.table import Column, Row, Table
-from effcalc.units import Unit, Value, format_change, format_count
+from effcalc.units import Unit, Value, format_change
 
 
 class Figure(NamedTuple):
@@ -110,7 +106,8 @@ _RECORD = {f.key for f in (*SCALING, *COSTS, *GROWTH)} | {"nearest"}
 _ROWS = {"phi", "depth", "width", "pixels", "params", "macs", "theory", "growth", "nearest"}
 
 
-def _row(figures: Sequence[Figure], at: Scaled | Part) -> dict[str, Value]:
+def row_of(figures: Sequence[Figure], at: Scaled | Part) -> dict[str, Value]:
+    """Return the figures of a network, or of a part of it, by their keys."""
     return {figure.key: figure.value(at) for figure in figures}
 
 
@@ -131,9 +128,9 @@ def scale_table(
     columns = tuple(f.column(_ROWS if several else _RECORD) for f in figures)
     made: Iterable[Row]
     if isinstance(rows, Sequence):
-        made = [_row(figures, at) for at in rows]
+        made = [row_of(figures, at) for at in rows]
     else:  # made as they are read, and still counted: a format refuses too many before it starts
-        made = Many(len(rows), lambda: (_row(figures, at) for at in rows))
+        made = Many(len(rows), lambda: (row_of(figures, at) for at in rows))
     notes = [] if several else [f"sent/step: by each of {workers} data-parallel workers"]
     if arch.variants:
         notes.append("nearest: the released variant closest by MACs; not the same network")
@@ -184,7 +181,7 @@ def breakdown_table(
         {
             "name": part.name,
             "op": part.op,
-            **_row(figures, part),
+            **row_of(figures, part),
             "share": _percent(part.cost.macs, macs),
         }
         for part in parts
@@ -199,76 +196,3 @@ def breakdown_table(
 def _percent(part: int, whole: int) -> float | None:
     # Whole numbers of any size: only the quotient must be small enough for a float.
     return part * 1_000_000 // whole / 10_000 if whole else None
-
-
-def _limit(value: int) -> str:
-    """Write a limit exactly while that can be read."""
-    return f"{value:,}" if value < 10**15 else format_count(value)
-
-
-def budget_table(arch: Arch, fits: Sequence[Fit], budget: Budget) -> Table:
-    """The largest scaling of each kind that fits a budget."""
-    limits = ", ".join(f"{BUDGETS[k]} ≤ {_limit(v)}" for k, v in budget.items())
-    figures = (*SCALING, *COSTS)
-    shown = {"depth", "width", "pixels", "params", "macs", *budget}
-    columns = (
-        Column("kind", "scaled", "text", "what is scaled"),
-        *(f.column(shown) for f in figures),
-        Column("used", "used", "percent", "of the tightest limit"),
-    )
-    rows: list[Row] = []
-    for fit in fits:
-        if fit.scaled is None:
-            answer = "no limit" if fit.unlimited else "none fits"
-            rows.append({"kind": f"{fit.kind}: {answer}"})
-            continue
-        at = fit.scaled
-        share = max(getattr(at, key) * 100 / limit for key, limit in budget.items())
-        rows.append({"kind": f"{fit.kind} = {fit.value:.4g}", **_row(figures, at), "used": share})
-    notes = [
-        "largest on a grid: φ, depth and width in steps of 0.001, resolution in whole pixels",
-    ]
-    if any(fit.unlimited for fit in fits):
-        notes.append("no limit: what is limited does not grow with this dimension")
-    if any(fit.scaled is None and not fit.unlimited for fit in fits):
-        notes.append("none fits: not even the smallest network of this kind does")
-    title = f"{arch.title} within {limits}"
-    return Table("budget", title, columns, rows, tuple(notes), layout="rows")
-
-
-def compare_table(labels: Sequence[str], networks: Sequence[Scaled]) -> Table:
-    """Several networks, each with its ratio to the first, and published accuracy where filed."""
-    first = networks[0]
-    columns = [Column("network", "network", "text", "the network and its scaling")]
-    for figure in COSTS:
-        columns.append(figure.column({"params", "macs", "gradient_bytes"}))
-        over = Column(f"{figure.key}_ratio", "×", "relative", f"{figure.title} over the first's")
-        columns.append(replace(over, default=figure.key in ("params", "macs")))
-    columns += [
-        Column("pixels", "px", "text", "image side(s)", default=False),
-        Column("family", "family", "text", "architecture file", default=False),
-        Column("top1", "top-1", "number", "published accuracy, %"),
-        Column("top5", "top-5", "number", "published accuracy, %", default=False),
-        Column("source", "source", "text", "of the accuracy", default=False),
-    ]
-    rows: list[Row] = []
-    sources: dict[str, list[str]] = {}
-    for label, at in zip(labels, networks, strict=True):
-        row: dict[str, Value] = {"network": label, "pixels": pixels(at.scaling.image_size)}
-        row["family"] = PurePath(at.arch.file).stem
-        for figure in COSTS:
-            mine, theirs = figure.value(at), figure.value(first)
-            row[figure.key] = mine
-            if isinstance(mine, int) and isinstance(theirs, int) and theirs:
-                row[f"{figure.key}_ratio"] = ratio(mine, theirs)
-        entry = accuracy(at)
-        if entry is not None:
-            source = f"{entry.table}{f' ({entry.note})' if entry.note else ''}"
-            row |= {"top1": entry.top1, "top5": entry.top5, "source": source}
-            sources.setdefault(source, []).append(label)
-        rows.append(row)
-    notes = [f"×: over {labels[0]}; sent/step: gradients of {first.workers} workers"]
-    if sources:
-        quoted = "; ".join(f"{source}: {', '.join(names)}" for source, names in sources.items())
-        notes.append(f"accuracy in % as published, none is computed: {quoted}")
-    return Table("compare", " · ".join(labels), tuple(columns), rows, tuple(notes), layout="rows")

@@ -20,6 +20,6 @@ def compare(networks: Networks, workers: Workers, output: OutputOptions) -> None
     """
     from effcalc.cli.output import write_table
     from effcalc.request import network_at
-    from effcalc.views.scaling import compare_table
+    from effcalc.views.comparison import compare_table
 
     write_table(compare_table(networks, [network_at(n, workers) for n in networks]), output)

@@ -89,7 +89,7 @@ def _budget(
     from effcalc.request import settings
     from effcalc.solve import solve
     from effcalc.units import parse_bytes, parse_count
-    from effcalc.views.scaling import budget_table
+    from effcalc.views.budget import budget_table
 
     keys = (
         ("macs", "--max-macs", parse_count),

@@ -50,7 +50,7 @@ def compare(plot: PlotOptions, networks: Names = None, figure: Figure = "macs") 
     from effcalc.plots import compare as kind
     from effcalc.request import network_at
     from effcalc.scaling import WORKERS
-    from effcalc.views.scaling import compare_table
+    from effcalc.views.comparison import compare_table
 
     names = list(networks or kind.NETWORKS)
     table = compare_table(names, [network_at(name, WORKERS) for name in names])
