@@ -13,6 +13,7 @@ from effcalc.archindex import built_in_names
 from effcalc.cli.app import command_names
 from effcalc.cli.main import main as effcalc
 from effcalc.formats import FORMATS
+from effcalc.published import claims
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -64,10 +65,11 @@ def commands() -> Iterator[str]:
 
 
 def mentions() -> Iterator[str]:
-    """Yield a complaint for each command, network and format that no page names."""
+    """Yield a complaint for each command, network, format and paper's table that no page names."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     wanted = [f"effcalc {name}" for name in command_names()]
-    for name in (*wanted, *built_in_names(), *FORMATS):
+    tables = dict.fromkeys(f'papers "{claim.published.table}"' for claim in claims())
+    for name in (*wanted, *built_in_names(), *FORMATS, *tables):
         if name not in text:
             yield f"no page names {name}"
 
