@@ -1,4 +1,4 @@
-"""Read an ONNX file as a `Network`: its graph, with every shape inferred, never its weights.
+"""Read an ONNX file as a `Network`: its graph, with every shape inferred; no weight is allocated.
 
 Needs the package `onnx`, not torch. Operators are mapped to the records that torch's have.
 """
@@ -123,10 +123,10 @@ def _fix_inputs(graph: Any, where: str, specs: list[InputSpec], batch: int) -> F
         if value.name in given:
             shape: Shape = given[value.name].shape
         else:
-            sides = [d.dim_value if d.HasField("dim_value") else 0 for d in dims]
-            if sides and not sides[0]:
+            sides = [d.dim_value if d.HasField("dim_value") else -1 for d in dims]
+            if sides and sides[0] < 0:
                 sides[0] = batch
-            if not all(sides) or not tensor.HasField("shape"):
+            if min(sides, default=0) < 0 or not tensor.HasField("shape"):
                 raise InputError(
                     f"{where}: input {one_line(value.name)} has no fixed size; give "
                     f"--input {one_line(value.name)}=1x3x224x224"
@@ -276,4 +276,4 @@ def node_name(node: Any) -> str:
             scopes = [s.strip(" '\"") for s in item.value.strip("[]").split(",")]
             if len(scopes) > 1:
                 return str(scopes[-2])
-    return str(node.name).strip("/").replace("/", ".")
+    return ".".join(part for part in str(node.name).replace("/", ".").split(".") if part)

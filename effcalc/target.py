@@ -40,18 +40,18 @@ def target_network(
     runs in training mode. Raises `InputError`, `NeedsError` or `RunError` of one line.
     """
     where = one_line(target)
-    file, colon, _ = target.partition(":")
+    kind = file_kind(target)
     code = is_code(target) or backward or real
-    if code or (file.endswith((".onnx", ".pt2")) and not colon):
+    if code or kind:
         not_guarded(where)
-    if file.endswith(".onnx") and not colon:
+    if kind == "onnx":
         _refuse(where, "an ONNX file", settings, backward, real)
         from effcalc.onnxfile import load_onnx
 
         network = load_onnx(existing_file(target), where, parse_inputs(inputs), batch)
         check_batch(target, inputs, batch, network)
         return replace(network, name=where)
-    if file.endswith(".pt2") and not colon:
+    if kind == "pt2":
         _refuse(where, "a .pt2 file", settings, False, real)
         path = existing_file(target)
         need("torch", "this target", "torch")
@@ -122,6 +122,12 @@ def wrong_batch(target: str, batch: int, shape: Sequence[int]) -> InputError:
         f"--batch {batch}: the input of {one_line(target)} is {is_shape}; "
         f"give it as --input {wanted}"
     )
+
+
+def file_kind(target: str) -> str:
+    """Return "onnx" or "pt2" for a target that is such a file, "" for any other."""
+    kind = target.rpartition(".")[2].lower()
+    return kind if kind in ("onnx", "pt2") and ":" not in target else ""
 
 
 def is_code(target: str) -> bool:

@@ -17,7 +17,7 @@ from effcalc.memory.predict import predict
 from effcalc.memory.step import CHECKPOINTS, DEVICES, PRECISIONS, Step
 from effcalc.network import Network
 from effcalc.scaling import Scaled, build
-from effcalc.target import is_code, target_network
+from effcalc.target import file_kind, is_code, target_network
 from effcalc.units import parse_count
 from effcalc.views.memory import Run
 from effcalc.views.scaling import pixels
@@ -136,15 +136,16 @@ def request(
         for d in dtypes
         for m in modes
     ]
-    code = is_code(network) or network.endswith((".pt2", ".onnx"))
+    kind = file_kind(network)
+    code = is_code(network) or bool(kind)
     if code:
         if step.checkpoint != "none":
             raise InputError("--checkpoint is for effcalc's networks, which have stages and blocks")
         if not scaling.plain:
             raise InputError(f"{one_line(network)}: a target is taken as it is, and not scaled")
-        if network.endswith(".onnx") and "train" in modes and asked.mode is not None:
+        if kind == "onnx" and "train" in modes and asked.mode is not None:
             raise InputError("an .onnx file holds an inference; give --mode infer")
-        if network.endswith(".onnx"):
+        if kind == "onnx":
             steps = [s for s in steps if not s.train]
         name = one_line(network)
         return Request(name, (), network, arg, input, batches, steps, scaling)

@@ -38,6 +38,14 @@ LABELS = 8
 _KEYS = ("name", "time", "share", "flops_rate", "intensity", "bound", "efficiency")
 
 
+def no_roofs() -> InputError:
+    """Return the error that nothing is known to draw layers under."""
+    return InputError(
+        "a roofline needs the measured roofs of this device, format and number of threads: "
+        "run effcalc device first"
+    )
+
+
 def roofline(layers: Table) -> Plot:
     """Draw `views.profile_parts.breakdown_table` by layer or module.
 
@@ -49,10 +57,7 @@ def roofline(layers: Table) -> Plot:
     if layers.kind != "profile-layers":
         raise InputError(f"a roofline is of layers, and this is a table of kind {layers.kind!r}")
     if recorded is None:
-        raise InputError(
-            "a roofline needs the measured roofs of this device, format and number of threads: "
-            "run effcalc device first"
-        )
+        raise no_roofs()
     table = drawable(layers, _KEYS)
     flops, bandwidths = recorded
     roofs = Table(

@@ -87,7 +87,6 @@ class Graph(nn.Module):
 
     def _module(self, path: str) -> nn.Module:
         """Return the module at a path, made where it is missing."""
-        path = path.partition("@")[0]  # torch.export writes a second call of one module path@1
         if path not in self._modules_at:
             owner, _, name = path.rpartition(".")
             # What a path's text holds need not be the name of an attribute.

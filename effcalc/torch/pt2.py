@@ -293,7 +293,8 @@ class _Exported:
 def _scope(stack: str) -> str:
     """Return the module that a node ran in; its stack is `key,path,class;key,path,class`."""
     parts = stack.rpartition(";")[2].split(",")
-    return parts[1] if len(parts) > 2 and "_empty_nn" not in parts[0] else ""
+    path = parts[1] if len(parts) > 2 and "_empty_nn" not in parts[0] else ""
+    return path.partition("@")[0]  # a second call of one module is written path@1
 
 
 def _names(value: Any) -> Iterator[str]:

@@ -87,6 +87,11 @@ def notes(profile: Profile) -> tuple[str, ...]:
             "the graph of the file, run by torch operator by operator: another runtime, such as "
             "onnxruntime, fuses operators and has kernels of its own"
         )
+        if profile.measurements[0].mode == "train":
+            found.append(
+                "trained as it was exported: batch norms of an inference keep their statistics or "
+                "are folded away, and dropout does nothing"
+            )
     settings = f"{where.get('threads')} threads" if where.get("device_type") == "cpu" else ""
     parts = [settings, f"TF32 {where.get('tf32')}", f"{where.get('layout')}",
              f"{where.get('caches')} caches"]  # fmt: skip

@@ -188,7 +188,8 @@ def profile(
     )
     measured: list[Profile] = []
     try:
-        for made in _profiles(network, scaling, (arg, input), batches, settings):
+        given = (arg, input)
+        for made in _profiles(network, scaling, given, batches, settings, plot is not None):
             measured[:] = [made]
     except (KeyboardInterrupt, EffcalcError):
         # What was measured is kept, and marked partial.
@@ -287,6 +288,7 @@ def _profiles(
     given: tuple[list[str], list[str]],
     batches: list[int | None],
     settings: Settings,
+    needs_roofs: bool,
 ) -> Iterator[Profile]:
     """Yield the profile with one more batch size each time."""
     import sys
@@ -295,15 +297,21 @@ def _profiles(
     from effcalc.cli.output import status
     from effcalc.limits import memory_limited
     from effcalc.profiling.results import Profile
+    from effcalc.target import file_kind
     from effcalc.torch.profile.run import known_roofs, measurements, prepared
+
+    if needs_roofs:
+        from effcalc.plots.roofline import no_roofs
 
     done: list[Measurement] = []
     # What the user's code prints is not part of the result.
     with redirect_stdout(sys.stderr), status() as tell, prepared(settings) as (device, where):
+        if needs_roofs and known_roofs(settings, device) is None:
+            raise no_roofs()
         limited = memory_limited() if device.type == "cpu" else nullcontext()
         with limited:
             name, source = _source(network, scaling, *given)
-            if _is_file(network):
+            if file_kind(network):
                 where["graph"] = "read from a file"
             for m in measurements(name, source, batches, settings, device, tell):
                 done += [m] if settings.ranks is None else _of_all_ranks(m, settings.ranks)
@@ -321,26 +329,20 @@ def _of_all_ranks(m: Measurement, ranks: Ranks) -> list[Measurement]:
     return [replace(other, network=gathered[0].network) for other in gathered]
 
 
-def _is_file(network: str) -> bool:
-    """Whether what is profiled is a graph in a file."""
-    return network.endswith((".pt2", ".onnx")) and ":" not in network
-
-
 def _source(
     network: str, scaling: ScalingOptions, arg: list[str], input: list[str]
 ) -> tuple[str, Source]:
     """Return what is profiled, by name, and what makes it."""
     from effcalc.cli.networks import one_network
     from effcalc.errors import InputError, one_line
-    from effcalc.target import is_code
+    from effcalc.target import file_kind, is_code
     from effcalc.torch.profile.subject import from_scaled, from_target
 
     where = one_line(network)
-    file = _is_file(network)
-    if file and arg:
-        kind = network.rpartition(".")[2]
+    kind = file_kind(network)
+    if kind and arg:
         raise InputError(f"{where}: --arg is for a model in code, and this is a .{kind} file")
-    if file or is_code(network):
+    if kind or is_code(network):
         if not scaling.plain:
             raise InputError(f"{where}: scaling options are for networks of effcalc archs")
         return where, from_target(network, arg, input)

@@ -17,6 +17,7 @@ Tensor = torch.Tensor
 def _begins_ends(node: Node, kernel: Sequence[int]) -> tuple[list[int], list[int]]:
     """Padding before and after each spatial dimension of a convolution or a pool."""
     rank = len(kernel)
+    node.refuse("auto_pad", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
     auto, pads = node.attr("auto_pad", "NOTSET"), list(node.attr("pads", [0] * 2 * rank))
     if auto in ("NOTSET", "VALID"):
         pads = pads if auto == "NOTSET" else [0] * 2 * rank
@@ -59,6 +60,7 @@ def _conv_transpose(node: Node) -> Call:
     strides, dilations = node.attr("strides", [1] * rank), node.attr("dilations", [1] * rank)
     extra, groups = list(node.attr("output_padding", [0] * rank)), node.attr("group", 1)
     pads = list(node.attr("pads", [0] * 2 * rank))
+    node.refuse("auto_pad", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
     auto = node.attr("auto_pad", "NOTSET")
     wanted = node.attr("output_shape")
     if wanted is not None or auto.startswith("SAME"):
@@ -87,6 +89,7 @@ def _max_pool(node: Node) -> Call:
     ceil = bool(node.attr("ceil_mode", 0))
     if before == after and all(2 * p <= k for p, k in zip(before, kernel, strict=True)):
         return lambda x: pool(x, kernel, strides, before, dilations, ceil)
+    node.refuse("ceil_mode", 0)  # a window may not begin in the padding, which is made here
     floating = node.dtype(0).is_floating_point
     pad = _padder(before, after, -math.inf if floating else torch.iinfo(node.dtype(0)).min)
     return lambda x: pool(pad(x), kernel, strides, 0, dilations, ceil)
@@ -102,6 +105,7 @@ def _avg_pool(node: Node) -> Call:
     counts_pad = bool(node.attr("count_include_pad", 0))
     if before == after and all(2 * p <= k for p, k in zip(before, kernel, strict=True)):
         return lambda x: pool(x, kernel, strides, before, ceil, counts_pad)
+    node.refuse("ceil_mode", 0)
     pad = _padder(before, after)
     if counts_pad:
         return lambda x: pool(pad(x), kernel, strides, 0, ceil)
@@ -114,7 +118,11 @@ def _avg_pool(node: Node) -> Call:
 
 
 def _over_space(call: Call) -> Maker:
-    return lambda node: lambda x: call(x, list(range(2, x.dim())), True)
+    def make(node: Node) -> Call:
+        space = list(range(2, node.rank))
+        return (lambda x: call(x, space, True)) if space else lambda x: x
+
+    return make
 
 
 def _lp_pool(node: Node) -> Call:
@@ -122,11 +130,12 @@ def _lp_pool(node: Node) -> Call:
     rank, order = len(kernel), node.attr("p", 2)
     node.refuse("dilations", [1] * rank)
     before, after = _begins_ends(node, kernel)
-    strides, ceil = node.attr("strides", [1] * rank), bool(node.attr("ceil_mode", 0))
+    node.refuse("ceil_mode", 0)
+    strides = node.attr("strides", [1] * rank)
     pool: Call = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[rank - 1]
     pad = _padder(before, after)
     size = math.prod(kernel)
-    return lambda x: (pool(pad(x.abs() ** order), kernel, strides, 0, ceil) * size) ** (1 / order)
+    return lambda x: (pool(pad(x.abs() ** order), kernel, strides, 0) * size) ** (1 / order)
 
 
 def _gemm(node: Node) -> Call:
@@ -148,6 +157,10 @@ def _gemm(node: Node) -> Call:
 def _batch_norm(node: Node) -> Call:
     node.refuse("training_mode", 0)
     node.refuse("spatial", 1)
+    if node.opset < 7:
+        node.refuse("is_test", 0, 1)
+        if not node.attr("is_test", 0):
+            raise Unsupported("it trains: is_test is not 1")
     eps = node.attr("epsilon", 1e-5)
     return lambda x, scale, bias, mean, var: functional.batch_norm(
         x, mean, var, scale, bias, False, 0.0, eps
@@ -183,6 +196,8 @@ def _instance_norm(node: Node) -> Call:
 
 def _local_response_norm(node: Node) -> Call:
     size, alpha = node.attr("size"), node.attr("alpha", 1e-4)
+    if size % 2 == 0:
+        raise Unsupported(f"size={size}: torch pads an even window on its other side")
     beta, bias = node.attr("beta", 0.75), node.attr("bias", 1.0)
     return lambda x: functional.local_response_norm(x, size, alpha, beta, bias)
 
@@ -242,31 +257,39 @@ def _recurrent(node: Node) -> Call:
     node.refuse("layout", 0)
     node.refuse("input_forget", 0)
     node.refuse("direction", "forward", "bidirectional")
+    directions = node.shape(1)[0]
     usual = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
-    if (node.attr("activations") or usual[kind])[: len(usual[kind])] != usual[kind]:
-        raise Unsupported(f"activations={node.attr('activations')} are not supported")
+    node.refuse("activations", usual[kind] * directions)
     if kind == "GRU" and not node.attr("linear_before_reset", 0):
         raise Unsupported("a GRU that resets before its product is not torch's")
     if node.has(4) or node.has(7) or node.attr("clip") is not None:
         raise Unsupported("sequence lengths, peepholes and clipping are not supported")
-    given = [i for i in (3, 5, 6) if node.has(i)]
     order = _GATES[kind]
 
-    def arranged(t: Tensor) -> Tensor:
-        return torch.cat([t.narrow(0, g * size, size) for g in order])
+    def arranged(t: Tensor) -> Tensor:  # (directions, gates·h, …), the gates as torch has them
+        return torch.cat([t.narrow(1, g * size, size) for g in order], 1)
 
-    def call(x: Tensor, w: Tensor, r: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+    def halves(t: Tensor) -> Tensor:  # (directions, 2·gates·h): of the input, of the state
+        return torch.cat([arranged(half) for half in t.chunk(2, 1)], 1)
+
+    # Weights of the file are put in torch's order once, others at each run.
+    orders = {1: arranged, 2: arranged, 3: halves}
+    given = [i for i in (1, 2, 3, 5, 6) if node.has(i)]
+    for i in (1, 2, 3):
+        if node.has(i) and node.inputs[i] in node.known:
+            node.laid_out[i] = orders.pop(i)(node.known[node.inputs[i]])
+
+    def call(x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         found = dict(zip(given, more, strict=True))
+        w, r, *b = (orders[i](found[i]) if i in orders else found[i] for i in given if i < 4)
         flat: list[Tensor] = []
-        for d in range(w.shape[0]):
-            flat += [arranged(w[d]), arranged(r[d])]
-            if 3 in found:
-                flat += map(arranged, found[3][d].chunk(2))
-        zeros = x.new_zeros(w.shape[0], x.shape[1], size)
+        for d in range(directions):
+            flat += [w[d], r[d], *(half for biases in b for half in biases[d].chunk(2))]
+        zeros = x.new_zeros(directions, x.shape[1], size)
         h = found.get(5, zeros)
         start = (h, found.get(6, zeros)) if kind == "LSTM" else h
-        settings = (3 in found, 1, 0.0, False, w.shape[0] == 2, False)
-        y, *states = _RUN[kind](x, start, flat, *settings)
+        training = torch.is_grad_enabled()  # or cuDNN keeps nothing for the backward pass
+        y, *states = _RUN[kind](x, start, flat, bool(b), 1, 0.0, training, directions == 2, False)
         return (y.unflatten(-1, (-1, size)).transpose(1, 2), *states)
 
     return call

@@ -38,7 +38,7 @@ def _squeeze(node: Node) -> Call:
 def _unsqueeze(node: Node) -> Call:
     axes = node.value(1, "axes")
     rank = node.rank + len(axes)
-    places = sorted(a % rank for a in axes)
+    places = sorted(node.place(a, rank) for a in axes)
 
     def call(x: Tensor) -> Tensor:
         for place in places:
@@ -54,7 +54,7 @@ def _transpose(node: Node) -> Call:
 
 
 def _concat(node: Node) -> Call:
-    axis = node.axis()
+    axis = node.axis(1 if node.opset < 4 else 0)
     return lambda *x: torch.cat(x, axis)
 
 
@@ -76,7 +76,7 @@ def _slice(node: Node) -> Call:
     places: list[slice] = [slice(None)] * node.rank
     flips: list[int] = []
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        axis %= node.rank
+        axis = node.place(axis, node.rank)
         chosen = range(*slice(start, end, step).indices(shape[axis]))
         if step < 0:  # torch has no negative step: take them in order, then turn them round
             flips.append(axis)
@@ -109,7 +109,7 @@ def _pad(node: Node) -> Call:
     mode = _PAD_MODES.get(mode, mode)
     flat = [0] * 2 * node.rank  # of the last dimension first, before and after
     for i, axis in enumerate(axes):
-        place = 2 * (node.rank - 1 - axis % node.rank)
+        place = 2 * (node.rank - 1 - node.place(axis, node.rank))
         flat[place : place + 2] = pads[i], pads[len(axes) + i]
     while flat and mode != "constant" and flat[-2:] == [0, 0]:
         del flat[-2:]  # the other modes are for the last dimensions alone
@@ -132,10 +132,12 @@ def _pad(node: Node) -> Call:
 def _gather(node: Node) -> Call:
     axis = node.axis()
     index = node.known.get(node.inputs[1])
-    if index is not None and index.dim() == 0:
-        node.taken.add(1)
-        place = int(index) % node.shape(0)[axis]
-        return lambda x: x.select(axis, place)
+    if index is not None:
+        side = node.shape(0)[axis]
+        places = [node.place(int(i), side) for i in set(index.flatten().tolist())]
+        if index.dim() == 0:
+            node.taken.add(1)
+            return lambda x: x.select(axis, places[0])
     before = (slice(None),) * axis
     return lambda x, places: x[(*before, places.long())]
 
@@ -189,7 +191,9 @@ def _trilu(node: Node) -> Call:
 def _non_zero(node: Node) -> Call:
     if node.inputs[0] not in node.known:
         raise Unsupported("how many there are depends on values that the graph computes")
-    return lambda x: torch.nonzero(x).T
+    places = torch.nonzero(node.known[node.inputs[0]]).T
+    node.taken.add(0)
+    return lambda: places
 
 
 def _depth_to_space(node: Node) -> Call:
@@ -239,13 +243,18 @@ def _resize(node: Node) -> Call:
         size[axis] = sizes[i] if sizes else math.floor(shape[axis] * scales[i])
     if tuple(size[:2]) != shape[:2]:
         raise Unsupported("Resize of batch or channels is not supported")
+    if where == "pytorch_half_pixel" and 1 in size[2:]:
+        raise Unsupported("Resize to a side of 1 with pytorch_half_pixel is not torch's")
+    whole = sizes or all(shape[axis] * scales[i] % 1 == 0 for i, axis in enumerate(axes))
+    if where == "align_corners" and not whole:
+        raise Unsupported("Resize with align_corners to no whole size is not torch's")
     kind = ("linear", "bilinear", "trilinear")[node.rank - 3]
     corners: bool | None = None
     if mode == "nearest":
         rounding = node.attr("nearest_mode", "round_prefer_floor")
         if node.op == "Upsample" or node.opset < 11 or (where, rounding) == ("asymmetric", "floor"):
             kind = "nearest"
-        elif "half_pixel" in where and rounding.startswith("round"):
+        elif where in ("half_pixel", "pytorch_half_pixel") and rounding.startswith("round"):
             kind = "nearest-exact"  # which may take the other neighbour at a tie
         else:
             raise Unsupported(f"Resize {where} with nearest_mode={rounding} is not torch's")
@@ -304,7 +313,8 @@ def _size(node: Node) -> Call:
 def _same(node: Node) -> Call:
     if node.op == "Dropout" and node.used > 1:
         raise Unsupported("the mask of a Dropout is not supported")
-    if node.op == "Dropout" and node.value(2):
+    old = node.opset < 7 and not node.attr("is_test", 0)
+    if node.op == "Dropout" and (old or node.value(2)):
         raise Unsupported("a Dropout that trains is not supported")
     node.taken.update(range(1, len(node.inputs)))
     return lambda x: x

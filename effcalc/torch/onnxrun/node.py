@@ -32,7 +32,8 @@ class Unsupported(Exception):  # noqa: N818 - a reason, which `load` makes an er
 class Node:
     """One node: its attributes, the opset, the shapes of its inputs, those of known value.
 
-    It has `outputs`, of which what comes after reads the first `used` at most.
+    It has `outputs`, of which what comes after reads the first `used` at most. A call may have
+    weights `laid_out` in another order, in the places of those in the file.
 
     Newer opsets have as inputs what older ones had as attributes (axes, pads, a split): `value`
     reads either, and takes the input from those that the call gets.
@@ -48,6 +49,7 @@ class Node:
     shapes: Mapping[str, torch.Tensor]
     taken: set[int] = field(default_factory=set)
     read: set[str] = field(default_factory=set)
+    laid_out: dict[int, torch.Tensor] = field(default_factory=dict)
 
     def has(self, place: int) -> bool:
         """Whether the input at a place is given."""
@@ -93,13 +95,18 @@ class Node:
         self.taken.add(place)
         tensor = self.known.get(self.inputs[place])
         if tensor is None:
-            raise Unsupported(f"its {name or 'input'} depends on values that the graph computes")
+            raise Unsupported(
+                f"its {name or 'input'} is not known before it runs: the graph computes it, or the "
+                "file keeps it in another"
+            )
         return tensor.tolist()
 
     def axis(self, default: int = 0, name: str = "axis") -> int:
         """An axis of the first input, from 0."""
-        return int(self.attr(name, default)) % max(self.rank, 1)
+        return self.place(int(self.attr(name, default)), self.rank)
 
-    def rest(self) -> list[str]:
-        """Names of the inputs that the call gets."""
-        return [n for i, n in enumerate(self.inputs) if n and i not in self.taken]
+    def place(self, index: int, size: int) -> int:
+        """An index into so many, where −1 is the last, from 0."""
+        if not -size <= index < size and (index, size) != (0, 0):
+            raise Unsupported(f"{index} is not one of {size}")
+        return index % max(size, 1)

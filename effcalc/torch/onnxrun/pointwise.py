@@ -89,6 +89,9 @@ def _gelu(node: Node) -> Call:
 
 
 def _prelu(node: Node) -> Call:
+    if node.opset < 7:  # one for each channel, or one
+        return lambda x, slope: functional.prelu(x, slope.reshape(-1))
+
     def call(x: Tensor, slope: Tensor) -> Tensor:
         channels = slope.dim() == x.dim() - 1 and slope.numel() == slope.shape[0] == x.shape[1]
         if slope.numel() == 1 or channels:
@@ -109,6 +112,8 @@ def _clip(node: Node) -> Call:
 
 def _is_inf(node: Node) -> Call:
     negative, positive = node.attr("detect_negative", 1), node.attr("detect_positive", 1)
+    if not (negative or positive):
+        return lambda x: torch.zeros_like(x, dtype=torch.bool)
     if negative and positive:
         return torch.isinf
     return torch.isposinf if positive else torch.isneginf
@@ -125,13 +130,8 @@ def _softmax(call: Call) -> Maker:
     return make
 
 
-def _hardmax(node: Node) -> Call:
-    axis = node.axis(-1)
-
-    def call(x: Tensor) -> Tensor:
-        return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1)
-
-    return call
+def _hardmax(x: Tensor, dim: int) -> Tensor:
+    return torch.zeros_like(x).scatter(dim, x.argmax(dim, keepdim=True), 1)
 
 
 def _reduce(call: Call) -> Maker:
@@ -140,8 +140,8 @@ def _reduce(call: Call) -> Maker:
     def make(node: Node) -> Call:
         axes, keep = node.value(1, "axes", []), bool(node.attr("keepdims", 1))
         if node.attr("noop_with_empty_axes", 0) and not axes:
-            return lambda x: x
-        dims = [a % max(node.rank, 1) for a in axes] or list(range(node.rank))
+            return lambda x: call(x.unsqueeze(-1), [-1], False)  # each element by itself
+        dims = [node.place(a, node.rank) for a in axes] or list(range(node.rank))
         return (lambda x: call(x, dims, keep)) if node.rank else lambda x: x
 
     return make
@@ -176,7 +176,7 @@ def _top_k(node: Node) -> Call:
 
 def _cum_sum(node: Node) -> Call:
     axis = node.value(1)
-    axis = axis[0] if isinstance(axis, list) else axis
+    axis = node.place(axis[0] if isinstance(axis, list) else axis, node.rank)
     back, exclusive = node.attr("reverse", 0), node.attr("exclusive", 0)
 
     def call(x: Tensor) -> Tensor:
@@ -190,8 +190,10 @@ def _cum_sum(node: Node) -> Call:
 
 def _cast(node: Node) -> Call:
     dtype: Any = node.dtype(1) if node.op == "CastLike" else node.attr("to")
-    node.taken.add(1)
     node.attr("saturate")  # of float8 alone
+    if node.op == "CastLike" and dtype.itemsize > 1:
+        return lambda x, like: x.to(like.dtype)
+    node.taken.add(1)
     if dtype.itemsize == 1 and dtype.is_floating_point:
         node.refuse("saturate", 1)
         most = torch.finfo(dtype).max
@@ -256,7 +258,7 @@ POINTWISE: dict[str, Maker] = {
     "IsInf": _is_inf,
     "Softmax": _softmax(torch.softmax),
     "LogSoftmax": _softmax(torch.log_softmax),
-    "Hardmax": _hardmax,
+    "Hardmax": _softmax(_hardmax),
     "ReduceMean": _reduce(torch.mean),
     "ReduceSum": _reduce(lambda x, dims, keep: torch.sum(x, dims, keep, dtype=x.dtype)),
     "ReduceMax": _reduce(torch.amax),

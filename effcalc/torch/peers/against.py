@@ -17,7 +17,7 @@ from effcalc.limits import child_memory
 from effcalc.network import Network
 from effcalc.process import Limits
 from effcalc.table import Column, Table
-from effcalc.target import check_batch
+from effcalc.target import check_batch, file_kind
 from effcalc.torch.peers import child
 from effcalc.torch.peers.calls import Module, modules
 from effcalc.torch.peers.child import Target
@@ -114,7 +114,7 @@ def prepare(target: Target) -> Subject:
     from effcalc.torch.targets import load
 
     name = one_line(target.target)
-    if target.target.endswith((".onnx", ".pt2")):
+    if file_kind(target.target):
         raise InputError(
             f"{name}: other counters cannot run a file; give package.module:factory, "
             "file.py:factory, torchvision:NAME, timm:NAME or a network of `effcalc archs`"

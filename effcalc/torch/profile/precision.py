@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from effcalc.errors import NeedsError, one_of
+from effcalc.errors import InputError, NeedsError, one_of
 
 DTYPES = ("fp32", "tf32", "fp16", "bf16", "amp")
 
@@ -68,8 +68,17 @@ def amp_format(device: torch.device) -> str:
 def place(
     module: nn.Module, values: Any, dtype: str, device: torch.device, channels_last: bool
 ) -> tuple[nn.Module, Any]:
-    """Move a module and its inputs to a device, a format and a layout."""
+    """Move a module and its inputs to a device, a format and a layout.
+
+    Raises `InputError` for a module in another format than the float32 that it is to run in.
+    """
     to = _TORCH.get(dtype)
+    there = {p.dtype for p in module.parameters() if p.is_floating_point()}
+    if to is None and there and torch.float32 not in there:
+        name = str(next(iter(there))).removeprefix("torch.")
+        own = next((short for short, t in _TORCH.items() if t in there), None)
+        right = f"give --dtype {own}" if own else "give a model in float32"
+        raise InputError(f"--dtype {dtype}: the model's weights are {name}; {right}")
     layout = torch.channels_last if channels_last else torch.contiguous_format
     module = module.to(device=device, dtype=to)
     if channels_last:

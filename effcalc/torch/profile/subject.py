@@ -14,7 +14,7 @@ from effcalc.inputs import parse_inputs
 from effcalc.network import Network, repeated_name
 from effcalc.scaling import Scaled
 from effcalc.scaling import build as describe
-from effcalc.target import existing_file, wrong_batch
+from effcalc.target import existing_file, file_kind, wrong_batch
 from effcalc.torch.build import build
 from effcalc.torch.count import arguments
 from effcalc.torch.onnxrun.load import load_module
@@ -61,10 +61,10 @@ def from_target(target: str, settings: Sequence[str], inputs: Sequence[str]) -> 
     """
 
     def make(batch: int | None) -> Subject:
-        where = one_line(target)
-        if target.endswith(".pt2"):
+        where, kind = one_line(target), file_kind(target)
+        if kind == "pt2":
             loaded = load_pt2(existing_file(target), where, parse_inputs(inputs), real=True)
-        elif target.endswith(".onnx"):
+        elif kind == "onnx":
             loaded = load_module(existing_file(target), where, parse_inputs(inputs), batch or 1)
         else:
             loaded = load(target, settings, inputs, batch=batch or 1, real=True)
