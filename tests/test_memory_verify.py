@@ -101,6 +101,18 @@ def test_verify_holds_and_says_where_it_ran():
     assert all(row["predicted"] is None and row["measured"] >= 0 for row in scratch)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+def test_a_file_is_verified_as_its_graph_runs(kind, tmp_path):
+    path = tmp_path / f"net.{kind}"
+    at = ("squeezenet-1.1", "--image-size", "64", "--classes", "10", "--batch", "2")
+    assert run("export", *at, "--output", str(path)).code == 0
+    mode = ("--mode", "infer") if kind == "onnx" else ("--mode", "train")
+    got = run("memory", str(path), *mode, "--batch", "2", "--verify", "--tolerance", "1",
+              "--format", "json")  # fmt: skip
+    assert got.code == 0, got.err
+
+
 def test_above_the_tolerance_verify_ends_in_1(monkeypatch):
     real = measuring.measure
 

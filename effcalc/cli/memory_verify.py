@@ -11,10 +11,10 @@ from effcalc.cli.output import progress
 from effcalc.errors import InputError, RunError
 from effcalc.limits import available_memory, memory_limited
 from effcalc.memory.predict import predict
+from effcalc.torch.loading import load_real
 from effcalc.torch.measure import built, measure
 from effcalc.torch.profile.environment import choose_device, environment
 from effcalc.torch.profile.precision import place
-from effcalc.torch.targets import load
 from effcalc.units import Value, format_bytes
 from effcalc.views.memory import Check, Run
 
@@ -63,6 +63,6 @@ def _check(asked: Request, at: Scaled | None, batch: int, step: Step, device: An
 def _module(asked: Request, network: Network | None, batch: int, step: Step) -> Any:
     """The module to run and its inputs, on the CPU in float32."""
     if network is None:
-        loaded = load(asked.target, asked.arg, asked.input, batch=batch, real=True)
+        loaded = load_real(asked.target, asked.arg, asked.input, batch)
         return loaded.module, loaded.args, loaded.kwargs
     return built(network, step)

@@ -37,7 +37,7 @@ class Graph(nn.Module):
         self._held: dict[str, tuple[nn.Module, str]] = {}
         self._modules_at: dict[str, nn.Module] = {"": self}
         self._steps: list[tuple[Step, nn.Module, list[str]]] = []
-        self._finish: Callable[[Values], Any] = lambda values: values
+        self._finish: Callable[[Values], Sequence[Any]] = lambda values: ()
 
     def hold(self, name: str, path: str, tensor: torch.Tensor) -> None:
         """Register the value `name`, a parameter or a buffer, as the attribute at `path`."""
@@ -54,9 +54,9 @@ class Graph(nn.Module):
         inputs: Sequence[str],
         steps: Iterable[Step],
         outputs: Iterable[str],
-        finish: Callable[[Values], Any],
+        finish: Callable[[Values], Sequence[Any]],
     ) -> None:
-        """Set the names of the inputs, the steps, and what makes the result of `outputs`."""
+        """Set the names of the inputs, the steps, and what makes the results of `outputs`."""
         self._inputs, self._finish = inputs, finish
         needed = set(outputs)
         planned = []
@@ -66,7 +66,7 @@ class Graph(nn.Module):
         self._steps = planned[::-1]
 
     def forward(self, *args: torch.Tensor) -> Any:
-        """Run the graph on tensors, in the order of its inputs."""
+        """Run the graph on tensors, in the order of its inputs; a single result is by itself."""
         values: Values = {name: getattr(*at) for name, at in self._held.items()}
         values |= self.constants
         values |= dict(zip(self._inputs, args, strict=True))
@@ -77,7 +77,8 @@ class Graph(nn.Module):
                 scope(partial(step.run, values))
             for name in done:
                 values.pop(name, None)
-        return self._finish(values)
+        results = self._finish(values)
+        return results[0] if len(results) == 1 else results
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         """Move what is no parameter too: constants, and where the graph makes tensors."""

@@ -116,7 +116,7 @@ class _Planner:
             if name not in self.shapes:
                 raise InputError(f"{self.where}: is damaged: nothing makes its {one_line(name)!r}")
             self._hold(name, "")
-        self.graph.plan(list(fixed), steps, outputs, lambda values: _result(values, outputs))
+        self.graph.plan(list(fixed), steps, outputs, lambda v: tuple(v[n] for n in outputs))
 
     def _read_initializers(self) -> None:
         buffers = buffers_of(self.source)
@@ -276,8 +276,3 @@ def _named(names: list[str], result: Any) -> dict[str, Any]:
     """Return the outputs of a node by name; those without a name are dropped."""
     results = result if isinstance(result, tuple) else (result,)
     return {n: value for n, value in zip(names, results, strict=False) if n}
-
-
-def _result(values: Values, outputs: list[str]) -> Any:
-    found = tuple(values[name] for name in outputs)
-    return found[0] if len(found) == 1 else found

@@ -9,18 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from effcalc.errors import one_line
-from effcalc.inputs import parse_inputs
 from effcalc.network import Network, repeated_name
 from effcalc.scaling import Scaled
 from effcalc.scaling import build as describe
-from effcalc.target import existing_file, file_kind, wrong_batch
+from effcalc.target import wrong_batch
 from effcalc.torch.build import build
 from effcalc.torch.count import arguments
-from effcalc.torch.onnxrun.load import load_module
-from effcalc.torch.pt2 import load_pt2
+from effcalc.torch.loading import load_real
 from effcalc.torch.standin import real_copy
-from effcalc.torch.targets import load
 from effcalc.torch.trace import tensors_in
 
 
@@ -55,19 +51,10 @@ def from_scaled(at: Scaled) -> Source:
 
 
 def from_target(target: str, settings: Sequence[str], inputs: Sequence[str]) -> Source:
-    """Load a target in code with real weights, or a file; raises `InputError` as they do.
-
-    A .pt2 or .onnx file runs node by node from its graph. Weights of a .pt2 file are made up.
-    """
+    """Load a target with real weights, or a file; raises `InputError` as `load_real` does."""
 
     def make(batch: int | None) -> Subject:
-        where, kind = one_line(target), file_kind(target)
-        if kind == "pt2":
-            loaded = load_pt2(existing_file(target), where, parse_inputs(inputs), real=True)
-        elif kind == "onnx":
-            loaded = load_module(existing_file(target), where, parse_inputs(inputs), batch or 1)
-        else:
-            loaded = load(target, settings, inputs, batch=batch or 1, real=True)
+        loaded = load_real(target, settings, inputs, batch or 1)
         if batch is not None and not target.startswith(("torchvision:", "timm:")):
             _check_batch(target, batch, loaded.args, loaded.kwargs)
         return Subject(loaded.module, loaded.args, loaded.kwargs, {})
