@@ -120,8 +120,11 @@ def _fix_inputs(graph: Any, where: str, specs: list[InputSpec], batch: int) -> F
     for value in values:
         tensor = value.type.tensor_type
         dims = tensor.shape.dim
+        dtype = dtype_name(tensor.elem_type)
         if value.name in given:
-            shape: Shape = given[value.name].shape
+            _, shape, wanted = given[value.name]
+            if wanted not in ("float32", dtype):  # which is also what no dtype says
+                raise InputError(f"{where}: input {one_line(value.name)} is {dtype}, not {wanted}")
         else:
             sides = [d.dim_value if d.HasField("dim_value") else -1 for d in dims]
             if sides and sides[0] < 0:
@@ -135,7 +138,7 @@ def _fix_inputs(graph: Any, where: str, specs: list[InputSpec], batch: int) -> F
         del dims[:]
         for side in shape:
             dims.add().dim_value = side
-        fixed[value.name] = (shape, dtype_name(tensor.elem_type))
+        fixed[value.name] = (shape, dtype)
     return fixed
 
 

@@ -379,6 +379,8 @@ def test_an_onnx_file_counts_as_the_module_does(tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match=r"has the inputs x; --input y is not for one"):
         target_network(str(path), inputs=["y=1"])
+    with pytest.raises(InputError, match=r"input x is float32, not int64"):
+        target_network(str(path), inputs=["x=1x3x12x12:int64"])
     assert macs(target_network(str(path), inputs=["1x3x12x12"])) == 4 * 8 * 36 * 27 + 40
 
 
