@@ -80,6 +80,21 @@ def test_an_operator_that_only_calls_others_is_dispatch():
     assert sum(got.calls.values()) == 1
 
 
+def test_an_operator_that_is_stopped_in_one_call_is_no_wrapper_there():
+    # A kernel spends half of its time in others; once the system stops it in there.
+    events = [
+        step(300),
+        layer("conv", 0, 300),
+        *(op("aten::_slow_conv2d_forward", 10, 30), op("aten::addmm", 15, 25)),
+        *(op("aten::_slow_conv2d_forward", 40, 60), op("aten::addmm", 45, 55)),
+        *(op("aten::_slow_conv2d_forward", 70, 270), op("aten::addmm", 75, 265)),
+    ]
+    (got,) = attribute(events)
+    own = Part(CONV, "forward", "aten::_slow_conv2d_forward")
+    assert got.calls[own] == 3
+    assert got.parts[own] == 10 + 10 + 10
+
+
 def test_a_backward_node_belongs_to_the_module_whose_forward_made_it():
     # conv's forward made nodes 0 and 1, relu's 2, the loss 3.
     marks = [Mark(0, CONV), Mark(2, RELU), Mark(3, Owner("loss")), Mark(4, OUTSIDE)]

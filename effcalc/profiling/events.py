@@ -26,6 +26,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import median
 from typing import Literal, NamedTuple
 
 WRAPPER = 0.9  # an operator that spends this share in others is a mere wrapper around them
@@ -237,7 +238,11 @@ def _walk(
 
 
 def _wrappers(recorded: Sequence[Event]) -> set[int]:
-    """Return the positions of operators that spend nearly all of their time in others."""
+    """Return the positions of operators that spend nearly all of their time in others.
+
+    An operator is one by the median of its calls that have others inside: the system may stop a
+    process in any of them.
+    """
     inside: dict[int, int] = {}
     stack: list[int] = []
     for number, event in enumerate(recorded):
@@ -248,11 +253,12 @@ def _wrappers(recorded: Sequence[Event]) -> set[int]:
         if stack:
             inside[stack[-1]] = inside.get(stack[-1], 0) + event.end - event.start
         stack.append(number)
-    return {
-        number
-        for number, time in inside.items()
-        if time >= WRAPPER * (recorded[number].end - recorded[number].start)
-    }
+    shares: dict[str, list[float]] = defaultdict(list)
+    for number, time in inside.items():
+        event = recorded[number]
+        shares[event.name].append(time / max(event.end - event.start, 1))
+    names = {name for name, found in shares.items() if median(found) >= WRAPPER}
+    return {number for number in inside if recorded[number].name in names}
 
 
 def _place(
