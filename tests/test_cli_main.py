@@ -175,6 +175,20 @@ def test_help_loads_nothing_heavy() -> None:
     assert not loaded & {"torch", "numpy", "rich", "json", "csv", "tomllib", "html", "decimal"}
 
 
+def test_scale_loads_no_format_and_no_table_that_it_does_not_write() -> None:
+    script = (
+        "import sys; from effcalc.cli.main import main; code = main(['scale']); "
+        "print(*sorted(m for m in sys.modules if 'effcalc.' in m), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0
+    loaded = set(done.stderr.split())
+    others = {
+        f"effcalc.formats.{name}" for name in ("markdown", "rst", "latex", "html", "programs")
+    }
+    assert not loaded & {*others, "effcalc.views.budget", "effcalc.views.comparison"}
+
+
 def test_a_reader_that_leaves_early_is_no_error(program) -> None:
     script = "set -o pipefail; effcalc zz-demo --phi 0:1e9 --format csv | head -2"
     done = shell(program, script)

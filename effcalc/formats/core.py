@@ -83,7 +83,9 @@ def renderer(
 
 def find_format(name: str | None, file_name: str = "") -> Format:
     """Return the named format; without a name the one that the file's suffix implies, or table."""
-    if name is None:
+    if name is None and not file_name:
+        name = "table"
+    elif name is None:
         name = next(
             (f.name for f in FORMATS.values() if file_name.lower().endswith(f.suffixes or ("\0",))),
             "table",
