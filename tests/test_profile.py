@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import effcalc
-from effcalc.profiling.events import Owner
+from effcalc.profiling.records import Owner
 from effcalc.saved import latency
 from effcalc.views.profile_parts import breakdown_table
 from effcalc.views.profiling import profile_table

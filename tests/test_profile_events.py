@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effcalc.profiling.events import (
+from effcalc.profiling.events import attribute
+from effcalc.profiling.records import (
     BACKWARD,
     COMMUNICATION,
     LAYER,
@@ -16,7 +17,6 @@ from effcalc.profiling.events import (
     Mark,
     Owner,
     Part,
-    attribute,
 )
 from effcalc.profiling.results import combine
 from effcalc.torch.profile.recording import read_events

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from effcalc.errors import InputError
-from effcalc.profiling.events import COMMUNICATION, Owner, Part
+from effcalc.profiling.records import COMMUNICATION, Owner, Part
 from effcalc.profiling.results import Measurement, Profile, Profiled, mean_of
 from effcalc.profiling.statistics import summarize
 from effcalc.torch.profile.ranks import Ranks, launched

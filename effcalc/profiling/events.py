@@ -29,84 +29,28 @@ from itertools import pairwise
 from statistics import median
 from typing import Literal, NamedTuple
 
-WRAPPER = 0.9  # an operator that spends this share in others is a mere wrapper around them
-
-STEP, LAYER, LOSS, BACKWARD, OPTIMIZER = (
-    f"effcalc::{name}" for name in ("step", "layer", "loss", "backward", "optimizer")
+from effcalc.profiling.records import (
+    BACKWARD,
+    COMMUNICATION,
+    LAYER,
+    LOSS,
+    OPTIMIZER,
+    OUTSIDE,
+    STEP,
+    Event,
+    Mark,
+    Owner,
+    Part,
+    Step,
 )
-"""Names of the ranges that a profiled run opens; a module's is LAYER + "::" + its path."""
+
+WRAPPER = 0.9  # an operator that spends this share in others is a mere wrapper around them
 
 _COMPILED = ("## Call", "Torch-Compiled Region", "TorchDynamo", "Pregraph", "AOTDispatcher")
 """What torch.compile's own bookkeeping is named; the kernels that it makes stand inside."""
 
 _NODE = "autograd::engine::evaluate_function: "
 _ACCUMULATE = "AccumulateGrad"
-
-Kind = Literal["range", "op", "launch", "device"]
-
-
-class Event(NamedTuple):
-    """One recorded event; times are in nanoseconds.
-
-    `id` of an operator and of a launch is what device events refer to: `op` is the operator that
-    a device event was launched by, `id` the launch itself. `sequence` is an autograd node's
-    number, -1 elsewhere.
-    """
-
-    name: str
-    kind: Kind
-    start: int
-    end: int
-    thread: int = 0
-    id: int = 0
-    op: int = 0
-    sequence: int = -1
-
-
-class Mark(NamedTuple):
-    """From autograd's sequence number `sequence` on, nodes are made by `owner`."""
-
-    sequence: int
-    owner: Owner
-
-
-class Owner(NamedTuple):
-    """Whose time it is: a layer by its path, or one of the other rows.
-
-    `after` is the layer that ran last inside this one, where time passes between two of them.
-    """
-
-    kind: Literal[
-        "layer", "loss", "optimizer", "communication", "autograd", "outside", "launch", "idle"
-    ]
-    path: str = ""
-    after: str = ""
-
-
-class Part(NamedTuple):
-    """The key of a piece of time: `kernel` is "" for time between operators (Python, dispatch)."""
-
-    owner: Owner
-    phase: Literal["forward", "backward", ""]
-    kernel: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """One profiled run: its time in ns, and by part the time in it and the number of calls.
-
-    `time` is the host's from start to end, or from the first kernel's start to the last one's end
-    on a device; `parts` sum to it. `host` is the host's time either way.
-    """
-
-    time: int
-    host: int
-    parts: Mapping[Part, int]
-    calls: Mapping[Part, int] = field(default_factory=dict)
-
-
-OUTSIDE = Owner("outside")
-COMMUNICATION = Owner("communication")
 
 
 class _Place(NamedTuple):

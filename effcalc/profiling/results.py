@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from effcalc.network import Network
-from effcalc.profiling.events import Owner, Part, Step
+from effcalc.profiling.records import Owner, Part, Step
 from effcalc.profiling.roofline import Roofs
 from effcalc.profiling.statistics import Summary, percentile
 from effcalc.units import Value

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from effcalc.errors import InputError, one_of
 from effcalc.network import Layer
 from effcalc.ops import Cost, cost, total
-from effcalc.profiling.events import Owner
+from effcalc.profiling.records import Owner
 from effcalc.profiling.results import Measurement, Profile, Profiled, mean_of
 from effcalc.profiling.roofline import ABOVE, Roofs, recorded_as, verdict, why_above
 from effcalc.profiling.statistics import summarize

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from effcalc.network import Layer
 from effcalc.ops import cost, total
-from effcalc.profiling.events import Owner
+from effcalc.profiling.records import Owner
 from effcalc.profiling.results import Measurement, Profile
 from effcalc.profiling.roofline import Roofs
 from effcalc.table import Column, Row, Table
@@ -87,7 +87,7 @@ def notes(profile: Profile) -> tuple[str, ...]:
             "the graph of the file, run by torch operator by operator: another runtime, such as "
             "onnxruntime, fuses operators and has kernels of its own"
         )
-        if profile.measurements[0].mode == "train":
+        if first.mode == "train":
             found.append(
                 "trained as it was exported: batch norms of an inference keep their statistics or "
                 "are folded away, and dropout does nothing"

@@ -188,8 +188,8 @@ def profile(
     )
     measured: list[Profile] = []
     try:
-        given = (arg, input)
-        for made in _profiles(network, scaling, given, batches, settings, plot is not None):
+        plotted = plot is not None
+        for made in _profiles(network, scaling, (arg, input), batches, settings, plotted):
             measured[:] = [made]
     except (KeyboardInterrupt, EffcalcError):
         # What was measured is kept, and marked partial.
@@ -300,13 +300,13 @@ def _profiles(
     from effcalc.target import file_kind
     from effcalc.torch.profile.run import known_roofs, measurements, prepared
 
-    if needs_roofs:
-        from effcalc.plots.roofline import no_roofs
-
     done: list[Measurement] = []
     # What the user's code prints is not part of the result.
     with redirect_stdout(sys.stderr), status() as tell, prepared(settings) as (device, where):
-        if needs_roofs and known_roofs(settings, device) is None:
+        roofs = known_roofs(settings, device)
+        if needs_roofs and roofs is None:
+            from effcalc.plots.roofline import no_roofs
+
             raise no_roofs()
         limited = memory_limited() if device.type == "cpu" else nullcontext()
         with limited:
@@ -315,7 +315,7 @@ def _profiles(
                 where["graph"] = "read from a file"
             for m in measurements(name, source, batches, settings, device, tell):
                 done += [m] if settings.ranks is None else _of_all_ranks(m, settings.ranks)
-                yield Profile(name, tuple(done), where, known_roofs(settings, device))
+                yield Profile(name, tuple(done), where, roofs)
 
 
 def _of_all_ranks(m: Measurement, ranks: Ranks) -> list[Measurement]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from effcalc.profiling.events import LAYER, STEP, Event, Mark, Owner
+from effcalc.profiling.records import LAYER, STEP, Event, Mark, Owner
 
 _KINDS = {
     "cuda_runtime": "launch",

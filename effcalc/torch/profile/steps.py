@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from effcalc.errors import InputError
-from effcalc.profiling.events import BACKWARD, LOSS, OPTIMIZER, Owner
+from effcalc.profiling.records import BACKWARD, LOSS, OPTIMIZER, Owner
 from effcalc.torch.profile.precision import autocast
 from effcalc.torch.profile.recording import Marks, span
 from effcalc.torch.trace import tensors_in
