@@ -23,6 +23,8 @@ NOTE = (
     "constants and running statistics count as buffers"
 )
 
+OWN_DOMAINS = ("", "ai.onnx")
+"""Both names of the domain of ONNX's own operators."""
 
 Fixed = Mapping[str, tuple[Shape, str]]
 """The inputs of a graph, each with its shape and dtype."""
@@ -154,14 +156,18 @@ def buffers_of(graph: Any) -> set[str]:
     }
 
 
-def dtype_name(number: int) -> str:
-    """Return a dtype's name from ONNX's number."""
+def numpy_name(number: int) -> str:
+    """Return numpy's name of a dtype by ONNX's number, "" for a number that means none."""
     helper = importlib.import_module("onnx.helper")
     try:
-        name = str(helper.tensor_dtype_to_np_dtype(number))
+        return str(helper.tensor_dtype_to_np_dtype(number))
     except Exception:
-        return "float32"
-    name = name.removeprefix("float_")
+        return ""
+
+
+def dtype_name(number: int) -> str:
+    """Return a dtype's name from ONNX's number."""
+    name = numpy_name(number).removeprefix("float_")
     try:
         dtype_bytes(name)
     except InputError:
@@ -248,8 +254,7 @@ class _Reader:
         )
 
     def _miss(self, node: Any, why: str) -> None:
-        domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
-        key = f"onnx::{domain}{node.op_type}{why}"
+        key = f"onnx::{operator_name(node)}{why}"
         self.uncounted[key] = self.uncounted.get(key, 0) + 1
 
 
@@ -270,6 +275,11 @@ def _attribute(attribute: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return value if isinstance(value, int | float) else tuple(value)
+
+
+def operator_name(node: Any) -> str:
+    """Return a node's operator, after its domain where that is not ONNX's own: `mine.Relu`."""
+    return str(node.op_type if node.domain in OWN_DOMAINS else f"{node.domain}.{node.op_type}")
 
 
 def node_name(node: Any) -> str:

@@ -14,11 +14,18 @@ from effcalc.torch.onnxrun.node import Call, Maker, Node, Unsupported
 Tensor = torch.Tensor
 
 
+_AVG_POOLS = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
+
+
+def _auto_pad(node: Node) -> str:
+    node.refuse("auto_pad", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+    return str(node.attr("auto_pad", "NOTSET"))
+
+
 def _begins_ends(node: Node, kernel: Sequence[int]) -> tuple[list[int], list[int]]:
     """Padding before and after each spatial dimension of a convolution or a pool."""
     rank = len(kernel)
-    node.refuse("auto_pad", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
-    auto, pads = node.attr("auto_pad", "NOTSET"), list(node.attr("pads", [0] * 2 * rank))
+    auto, pads = _auto_pad(node), list(node.attr("pads", [0] * 2 * rank))
     if auto in ("NOTSET", "VALID"):
         pads = pads if auto == "NOTSET" else [0] * 2 * rank
         return pads[:rank], pads[rank:]
@@ -30,6 +37,11 @@ def _begins_ends(node: Node, kernel: Sequence[int]) -> tuple[list[int], list[int
         before.append(small if auto == "SAME_UPPER" else large)
         after.append(large if auto == "SAME_UPPER" else small)
     return before, after
+
+
+def _pools_pad_so(before: list[int], after: list[int], kernel: Sequence[int]) -> bool:
+    """Whether torch's pools pad by themselves: alike on both sides, half a window at most."""
+    return before == after and all(2 * p <= k for p, k in zip(before, kernel, strict=True))
 
 
 def _padder(before: Sequence[int], after: Sequence[int], value: float = 0.0) -> Call:
@@ -60,8 +72,7 @@ def _conv_transpose(node: Node) -> Call:
     strides, dilations = node.attr("strides", [1] * rank), node.attr("dilations", [1] * rank)
     extra, groups = list(node.attr("output_padding", [0] * rank)), node.attr("group", 1)
     pads = list(node.attr("pads", [0] * 2 * rank))
-    node.refuse("auto_pad", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
-    auto = node.attr("auto_pad", "NOTSET")
+    auto = _auto_pad(node)
     wanted = node.attr("output_shape")
     if wanted is not None or auto.startswith("SAME"):
         for i in range(rank):
@@ -87,7 +98,7 @@ def _max_pool(node: Node) -> Call:
     before, after = _begins_ends(node, kernel)
     strides, dilations = node.attr("strides", [1] * rank), node.attr("dilations", [1] * rank)
     ceil = bool(node.attr("ceil_mode", 0))
-    if before == after and all(2 * p <= k for p, k in zip(before, kernel, strict=True)):
+    if _pools_pad_so(before, after, kernel):
         return lambda x: pool(x, kernel, strides, before, dilations, ceil)
     node.refuse("ceil_mode", 0)  # a window may not begin in the padding, which is made here
     floating = node.dtype(0).is_floating_point
@@ -99,11 +110,11 @@ def _avg_pool(node: Node) -> Call:
     kernel = node.attr("kernel_shape")
     rank = len(kernel)
     node.refuse("dilations", [1] * rank)
-    pool: Call = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[rank - 1]
+    pool: Call = _AVG_POOLS[rank - 1]
     before, after = _begins_ends(node, kernel)
     strides, ceil = node.attr("strides", [1] * rank), bool(node.attr("ceil_mode", 0))
     counts_pad = bool(node.attr("count_include_pad", 0))
-    if before == after and all(2 * p <= k for p, k in zip(before, kernel, strict=True)):
+    if _pools_pad_so(before, after, kernel):
         return lambda x: pool(x, kernel, strides, before, ceil, counts_pad)
     node.refuse("ceil_mode", 0)
     pad = _padder(before, after)
@@ -132,7 +143,7 @@ def _lp_pool(node: Node) -> Call:
     before, after = _begins_ends(node, kernel)
     node.refuse("ceil_mode", 0)
     strides = node.attr("strides", [1] * rank)
-    pool: Call = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[rank - 1]
+    pool: Call = _AVG_POOLS[rank - 1]
     pad = _padder(before, after)
     size = math.prod(kernel)
     return lambda x: (pool(pad(x.abs() ** order), kernel, strides, 0) * size) ** (1 / order)

@@ -20,7 +20,15 @@ from torch import nn
 from effcalc.errors import EffcalcError, InputError, one_line
 from effcalc.inputs import InputSpec
 from effcalc.network import Shape
-from effcalc.onnxfile import Fixed, buffers_of, node_name, read_onnx
+from effcalc.onnxfile import (
+    OWN_DOMAINS,
+    Fixed,
+    buffers_of,
+    node_name,
+    numpy_name,
+    operator_name,
+    read_onnx,
+)
 from effcalc.torch.graph import Graph, Step, Values, made_up
 from effcalc.torch.onnxrun.layers import LAYERS
 from effcalc.torch.onnxrun.moving import MOVING
@@ -32,7 +40,6 @@ OPERATORS: Mapping[str, Maker] = {**LAYERS, **POINTWISE, **MOVING}
 
 _CPU = torch.device("cpu")
 _META = torch.device("meta")
-_OWN = ("", "ai.onnx")  # the domain of ONNX's own operators, by both its names
 _PACKED = ("int2", "int4", "uint2", "uint4", "float4_e2m1fn")  # several in a byte
 _KNOWN = 1 << 20
 """Elements of a constant that is computed before the graph runs, at most: shapes and masks."""
@@ -65,7 +72,7 @@ def shapes_of(model: Any, where: str, fixed: Fixed) -> dict[str, tuple[Shape, st
 
 
 def _planned(model: Any, where: str, fixed: Fixed, *, weights: bool) -> _Planner:
-    opset = max((o.version for o in model.opset_import if o.domain in _OWN), default=1)
+    opset = max((o.version for o in model.opset_import if o.domain in OWN_DOMAINS), default=1)
     planner = _Planner(model.graph, where, opset, weights)
     try:
         with torch.no_grad():
@@ -159,7 +166,7 @@ class _Planner:
             self._new(name)
         try:
             node = self._node(proto, reads)
-            if node.op == "Identity" and proto.domain in _OWN and reads[0] in self.weights:
+            if node.op == "Identity" and proto.domain in OWN_DOMAINS and reads[0] in self.weights:
                 self.aliases[writes[0]] = reads[0]  # how an exporter writes a shared weight
                 return None
             call = self._call(proto, node)
@@ -202,10 +209,10 @@ class _Planner:
         )  # fmt: skip
 
     def _call(self, proto: Any, node: Node) -> Call:
-        if proto.domain not in _OWN or node.op not in OPERATORS:
-            domain = "" if proto.domain in _OWN else f"{proto.domain}."
+        if proto.domain not in OWN_DOMAINS or node.op not in OPERATORS:
+            name = one_line(operator_name(proto))
             raise InputError(
-                f"{self.where}: has {one_line(domain + node.op)}, which torch does not run here; "
+                f"{self.where}: has {name}, which torch does not run here; "
                 "give what makes the model: module:factory"
             )
         call = OPERATORS[node.op](node)
@@ -254,7 +261,7 @@ class _Planner:
 
     def _error(self, proto: Any, error: Exception) -> InputError:
         name = one_line(node_name(proto) or next(iter(proto.output), ""))
-        cause = one_line(error if isinstance(error, Unsupported) else str(error) or repr(error))
+        cause = one_line(str(error) or repr(error))
         if proto.op_type == "Reshape" and not isinstance(error, Unsupported):
             cause += "; its shape is written in the file: export it for these inputs, or any batch"
         return InputError(f"{self.where}: {proto.op_type} {name} cannot be run: {cause}")
@@ -262,10 +269,7 @@ class _Planner:
 
 def _dtype(number: int) -> torch.dtype:
     """Return torch's dtype for ONNX's number."""
-    try:
-        name = str(importlib.import_module("onnx.helper").tensor_dtype_to_np_dtype(number))
-    except Exception:
-        name = ""
+    name = numpy_name(number)
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype) or name in _PACKED:
         raise Unsupported(f"type {number} of ONNX ({name or 'unknown'}) is not supported")

@@ -102,8 +102,7 @@ _PAD_MODES = {"edge": "replicate", "wrap": "circular"}
 
 
 def _pad(node: Node) -> Call:
-    pads, value = node.value(1, "pads"), node.value(2, "value", 0)
-    value = value[0] if isinstance(value, list) else value
+    pads, value = node.value(1, "pads"), node.number(2, "value", 0)
     axes = node.value(3, "axes", list(range(node.rank)))
     mode = node.attr("mode", "constant")
     mode = _PAD_MODES.get(mode, mode)
@@ -170,8 +169,7 @@ def _scatter_nd(node: Node) -> Call:
 
 
 def _one_hot(node: Node) -> Call:
-    depth = node.value(1)
-    depth = int(depth[0] if isinstance(depth, list) else depth)
+    depth = int(node.number(1))
     axis = int(node.attr("axis", -1))
 
     def call(places: Tensor, values: Tensor) -> Tensor:
@@ -183,8 +181,7 @@ def _one_hot(node: Node) -> Call:
 
 
 def _trilu(node: Node) -> Call:
-    k = node.value(1, default=0)
-    k = k[0] if isinstance(k, list) else k
+    k = node.number(1, default=0)
     return (lambda x: x.triu(k)) if node.attr("upper", 1) else lambda x: x.tril(k)
 
 
@@ -285,8 +282,7 @@ def _constant_of_shape(node: Node) -> Call:
 
 
 def _range(node: Node) -> Call:
-    ends: list[Any] = [node.value(i) for i in range(3)]
-    ends = [e[0] if isinstance(e, list) else e for e in ends]
+    ends: list[Any] = [node.number(i) for i in range(3)]
     dtype = node.dtype(0)
     return lambda: torch.arange(*ends, dtype=dtype)
 

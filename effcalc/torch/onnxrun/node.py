@@ -101,9 +101,14 @@ class Node:
             )
         return tensor.tolist()
 
-    def axis(self, default: int = 0, name: str = "axis") -> int:
-        """An axis of the first input, from 0."""
-        return self.place(int(self.attr(name, default)), self.rank)
+    def number(self, place: int, name: str = "", default: Any = None) -> Any:
+        """A single value as `value` reads it, which a file may hold as a list of one."""
+        value = self.value(place, name, default)
+        return value[0] if isinstance(value, list) else value
+
+    def axis(self, default: int = 0) -> int:
+        """The axis of the first input that `axis` names, from 0."""
+        return self.place(int(self.attr("axis", default)), self.rank)
 
     def place(self, index: int, size: int) -> int:
         """An index into so many, where −1 is the last, from 0."""

@@ -167,16 +167,13 @@ def _arg(call: Call) -> Maker:
 
 
 def _top_k(node: Node) -> Call:
-    k = node.value(1, "k")
-    k = k[0] if isinstance(k, list) else k
-    axis = node.axis(-1)
+    k, axis = node.number(1, "k"), node.axis(-1)
     largest, ordered = bool(node.attr("largest", 1)), bool(node.attr("sorted", 1))
     return lambda x: tuple(torch.topk(x, k, axis, largest, ordered))
 
 
 def _cum_sum(node: Node) -> Call:
-    axis = node.value(1)
-    axis = node.place(axis[0] if isinstance(axis, list) else axis, node.rank)
+    axis = node.place(node.number(1), node.rank)
     back, exclusive = node.attr("reverse", 0), node.attr("exclusive", 0)
 
     def call(x: Tensor) -> Tensor:
