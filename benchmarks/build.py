@@ -16,8 +16,8 @@ import time
 import torch
 from torchvision import models
 
-from effcalc.scaling import scale
-from effcalc.torch.build import build
+from effcalc.models.build import build
+from effcalc.scaling.scale import scale
 
 PAIRS = {
     "efficientnet-b0": models.efficientnet_b0,

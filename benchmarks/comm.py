@@ -17,10 +17,10 @@ from dataclasses import asdict
 from effcalc.cli.comm_verify import start
 from effcalc.cli.networks import one_network
 from effcalc.cli.options import ScalingOptions
-from effcalc.comm.core import Collective, Phase
-from effcalc.comm.model import training_model
-from effcalc.comm.strategies import STRATEGIES, Setup
-from effcalc.comm.verify import Compared, compare, phases
+from effcalc.communication.core import Collective, Phase
+from effcalc.communication.model import training_model
+from effcalc.communication.strategies import STRATEGIES, Setup
+from effcalc.communication.verify import Compared, compare, phases
 
 NETWORKS = ("squeezenet-1.1", "efficientnet-b0", "resnet-50")
 RUNS = (

@@ -119,8 +119,8 @@ def warm_table(runs: int) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from effcalc.torch.count import count_owned
-    from effcalc.torch.targets import Loaded, load
+    from effcalc.models.count import count_owned
+    from effcalc.models.targets import Loaded, load
 
     def effcalc(loaded: Loaded) -> object:
         return count_owned(loaded.module, loaded.args, loaded.kwargs)

@@ -26,18 +26,18 @@ from typing import Any
 import torch
 
 from benchmarks.count import MODELS
-from effcalc.errors import one_line
-from effcalc.figures import figures
-from effcalc.torch.count import count
-from effcalc.torch.peers.against import default_limits, prepare, run
-from effcalc.torch.peers.calls import modules
-from effcalc.torch.peers.child import Target
-from effcalc.torch.peers.explain import explain
-from effcalc.torch.peers.ourselves import EFFCALC
-from effcalc.torch.peers.record import Peer
-from effcalc.torch.peers.registry import PEERS
-from effcalc.torch.targets import load
-from effcalc.torch.trace import trace
+from effcalc.base.errors import one_line
+from effcalc.models.count import count
+from effcalc.models.peers.against import default_limits, prepare, run
+from effcalc.models.peers.calls import modules
+from effcalc.models.peers.child import Target
+from effcalc.models.peers.explain import explain
+from effcalc.models.peers.ourselves import EFFCALC
+from effcalc.models.peers.record import Peer
+from effcalc.models.peers.registry import PEERS
+from effcalc.models.targets import load
+from effcalc.models.trace import trace
+from effcalc.scaling.figures import figures
 from tests.small_modules import CASES, Case
 
 RECORD = Path(__file__).parents[1] / "docs" / "counters.json"

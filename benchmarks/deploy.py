@@ -19,11 +19,11 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from effcalc.deploy.bits import Stream, decode, encode
-from effcalc.deploy.huffman import code_lengths, entropy
-from effcalc.deploy.quantise import quantise
-from effcalc.deploy.sizes import parse_compression, pieces
-from effcalc.scaling import scale
+from effcalc.deployment.bits import Stream, decode, encode
+from effcalc.deployment.huffman import code_lengths, entropy
+from effcalc.deployment.quantise import quantise
+from effcalc.deployment.sizes import parse_compression, pieces
+from effcalc.scaling.scale import scale
 
 NETWORKS = {"squeezenet-1.0": "density=0.33,bits=6", "efficientnet-b0": "density=0.33,bits=6"}
 NETWORKS["alexnet"] = "density=0.11,bits=5"

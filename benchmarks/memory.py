@@ -17,12 +17,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.nn import functional
 
-from effcalc.memory.predict import predict
-from effcalc.memory.step import Step
-from effcalc.network import Network
-from effcalc.scaling import build, scale
-from effcalc.torch.build import build as build_module
-from effcalc.torch.measure import built, measure
+from effcalc.footprint.live import built, measure
+from effcalc.footprint.predict import predict
+from effcalc.footprint.step import Step
+from effcalc.models.build import build as build_module
+from effcalc.network.network import Network
+from effcalc.scaling.scale import build, scale
 
 NAMES = ("efficientnet-b0", "resnet-50", "mobilenet-v2", "squeezenet-1.0")
 BATCH = 8

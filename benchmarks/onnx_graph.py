@@ -21,8 +21,8 @@ import onnxruntime
 import torch
 import torchvision
 
-from effcalc.torch.onnxrun.load import load_module
-from effcalc.torch.profile.timing import timer
+from effcalc.models.onnxrun.load import load_module
+from effcalc.profiling.live.timing import timer
 
 NAMES = ("resnet50", "efficientnet_b0", "squeezenet1_1", "vit_b_16")
 ROUNDS = 7

@@ -25,11 +25,11 @@ import torchvision
 from torch.profiler import ProfilerActivity
 from torch.utils.benchmark import Timer
 
+from effcalc.profiling.live.run import profile
+from effcalc.profiling.live.timing import timer
+from effcalc.profiling.parts import breakdown_table
 from effcalc.profiling.results import Profile
-from effcalc.torch.profile.run import profile
-from effcalc.torch.profile.timing import timer
-from effcalc.views.profile_parts import breakdown_table
-from effcalc.views.profiling import profile_table
+from effcalc.profiling.summary import profile_table
 
 BATCH = 8
 NAMES = ("resnet50", "efficientnet_b0", "squeezenet1_1", "vit_b_16")

@@ -20,12 +20,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from effcalc.archfile import load
 from effcalc.cli.main import main as effcalc
-from effcalc.scaling import by_ratios, scaled
-from effcalc.sweep.chunks import Sweep
-from effcalc.sweep.points import AxesText, space
-from effcalc.sweep.tables import FIGURES
+from effcalc.network.archfile import load
+from effcalc.scaling.scale import by_ratios, scaled
+from effcalc.scaling.sweep.chunks import Sweep
+from effcalc.scaling.sweep.points import AxesText, space
+from effcalc.scaling.sweep.tables import FIGURES
 
 PAIR = ("params", "macs")
 RANDOM = AxesText("0.8:2.4", "0.8:2.2", "0.6:2.7")
@@ -74,7 +74,7 @@ def peer(count: Callable[[object, object], tuple[int, int]]) -> list[tuple[int, 
     import torch
     from torchvision.models import efficientnet
 
-    from effcalc.num import round_channels
+    from effcalc.base.num import round_channels
 
     arch, _ = load("efficientnet-b0")
     points = next(Sweep(space(RANDOM, (), 1000, 1), (arch,), wanted=PAIR).chunks()).points

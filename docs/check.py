@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from effcalc.archindex import built_in_names
 from effcalc.cli.app import command_names
 from effcalc.cli.main import main as effcalc
-from effcalc.formats import FORMATS
-from effcalc.published import claims
+from effcalc.deployment.papers import claims
+from effcalc.network.catalog import built_in_names
+from effcalc.output.formats import FORMATS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from effcalc.units import format_bytes, format_count, format_seconds
+from effcalc.base.units import format_bytes, format_count, format_seconds
 
 RECORD = Path(__file__).parent / "counters.json"
 CLOSE = 0.005

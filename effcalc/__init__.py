@@ -9,31 +9,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from effcalc.errors import CheckFailed, EffcalcError, InputError, NeedsError, RunError
-    from effcalc.network import Layer, Network
-    from effcalc.ops import formula
-    from effcalc.scaling import Scaled, scale
-    from effcalc.torch.count import count
-    from effcalc.torch.profile.run import profile
+from effcalc.base.display import show_with
+from effcalc.base.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from effcalc.base.errors import CheckFailed, EffcalcError, InputError, NeedsError, RunError
+    from effcalc.models.count import count
+    from effcalc.network.network import Layer, Network
+    from effcalc.network.ops import formula
+    from effcalc.profiling.live.run import profile
+    from effcalc.scaling.scale import Scaled, scale
 
 # Loaded when first used, so that a command imports what it needs and no more.
 _FROM = {
-    "CheckFailed": "effcalc.errors",
-    "EffcalcError": "effcalc.errors",
-    "InputError": "effcalc.errors",
-    "NeedsError": "effcalc.errors",
-    "RunError": "effcalc.errors",
-    "Layer": "effcalc.network",
-    "Network": "effcalc.network",
-    "Scaled": "effcalc.scaling",
-    "count": "effcalc.torch.count",
-    "formula": "effcalc.ops",
-    "profile": "effcalc.torch.profile.run",
-    "scale": "effcalc.scaling",
+    "CheckFailed": "effcalc.base.errors",
+    "EffcalcError": "effcalc.base.errors",
+    "InputError": "effcalc.base.errors",
+    "NeedsError": "effcalc.base.errors",
+    "RunError": "effcalc.base.errors",
+    "Layer": "effcalc.network.network",
+    "Network": "effcalc.network.network",
+    "Scaled": "effcalc.scaling.scale",
+    "count": "effcalc.models.count",
+    "formula": "effcalc.network.ops",
+    "profile": "effcalc.profiling.live.run",
+    "scale": "effcalc.scaling.scale",
 }
+
+show_with(
+    Network="effcalc.scaling.tables.counting:network_record",
+    Scaled="effcalc.scaling.tables.scaling:scaled_record",
+)
 
 __all__ = [
     "CheckFailed",
@@ -44,6 +50,7 @@ __all__ = [
     "Network",
     "RunError",
     "Scaled",
+    "__version__",
     "count",
     "formula",
     "profile",

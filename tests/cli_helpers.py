@@ -21,10 +21,10 @@ from typing import Annotated
 
 import typer
 
-from effcalc import errors
+from effcalc.base import errors
 from effcalc.cli.options import Batch, Dtype, Network, OutputOptions, ScalingOptions, Workers
-from effcalc.table import Column, Table
-from effcalc.units import parse_values
+from effcalc.output.table import Column, Table
+from effcalc.base.units import parse_values
 
 
 def zz_demo(

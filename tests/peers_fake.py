@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from effcalc.torch.peers.record import Figures, Peer
+from effcalc.models.peers.record import Figures, Peer
 
 
 def model():

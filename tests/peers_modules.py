@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from effcalc import process
+from effcalc.base import process
 
 SEQUENCE = (3, 4, 5)  # batch, steps, features
 

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from effcalc import process
-from effcalc.errors import InputError
+from effcalc.base import process
+from effcalc.base.errors import InputError
 
 
 def answer(request):

@@ -1,55 +1,45 @@
-"""The table of rooms in docs/architecture.md is complete, and imports go down it."""
+"""docs/architecture.md names every room, in the order that import-linter holds imports to."""
 
 from __future__ import annotations
 
-import ast
 import re
+import tomllib
 from pathlib import Path
 
 import effcalc
 
 ROOT = Path(effcalc.__file__).parent
-PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
+PROJECT = Path(__file__).parents[1]
+LAYERS = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+    "importlinter"
+]["contracts"][0]["layers"]
 
 
-def imports(path: Path) -> set[str]:
-    """Names of effcalc's own rooms that a module imports when it is loaded."""
-    found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("effcalc"):
-            parts = (node.module or "").split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.startswith("effcalc.")]
-            found |= {name.split(".")[1] for name in names}
-    return found
+def folders(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir() if path.is_dir() and path.name != "__pycache__"}
 
 
-def rooms() -> list[str]:
-    """Rooms in the order of the table."""
-    table = PAGE.read_text(encoding="utf-8").partition("\n## Rooms")[2].partition("\n## ")[0]
-    firsts = re.findall(r"^\| (`.+?) \|", table, flags=re.M)
-    names = [name for first in firsts for name in re.findall(r"`([\w/.]+)`", first)]
-    return [name.removesuffix("/").removesuffix(".py") for name in names]
+def test_the_page_has_the_rooms_in_the_order_of_their_imports() -> None:
+    page = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Rooms")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)/` \|", table, flags=re.M) == LAYERS
 
 
-def test_every_room_is_in_the_table() -> None:
-    there = {
-        path.stem
-        for path in ROOT.iterdir()
-        if (path.is_dir() or path.suffix == ".py") and not path.name.startswith("__")
+def test_the_rooms_are_the_folders_and_tests_mirror_them() -> None:
+    assert folders(ROOT) == set(LAYERS)
+    assert folders(PROJECT / "tests") - {"data"} == set(LAYERS)
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    bare = {path.parent for path in ROOT.rglob("*.py")} - {
+        path.parent for path in ROOT.rglob("__init__.py")
     }
-    assert sorted(rooms()) == sorted(there)
+    assert not bare
 
 
-def test_imports_go_down_the_table() -> None:
-    order = rooms()
-    up = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for room in order
-        for path in (ROOT / f"{room}.py", *(ROOT / room).rglob("*.py"))
-        if path.is_file()
-        for name in imports(path)
-        if name in order and order.index(name) > order.index(room)
-    ]
-    assert not up
+def test_nothing_but_the_rooms_lies_at_the_top() -> None:
+    assert {path.name for path in ROOT.iterdir() if path.is_file()} == {
+        "__init__.py",
+        "__main__.py",
+        "py.typed",
+    }

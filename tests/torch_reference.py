@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from effcalc.network import Network
+from effcalc.network.network import Network
 
 
 def on_meta(make: Callable[[], nn.Module], image_size: tuple[int, int]) -> tuple[nn.Module, int]:

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from effcalc.ops import cost
-from effcalc.torch.count import count_owned
-from effcalc.torch.targets import Loaded, load
-from effcalc.torch.trace import tensors_in
+from effcalc.models.count import count_owned
+from effcalc.models.targets import Loaded, load
+from effcalc.models.trace import tensors_in
+from effcalc.network.ops import cost
 
 # What FlopCounterMode has a formula for, by the names of effcalc's records.
 COUNTED_BY_TORCH = {"conv", "linear", "mm", "addmm", "bmm", "baddbmm"}

@@ -21,10 +21,10 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 from typer.models import ArgumentInfo, OptionInfo
 
+from effcalc.base.errors import InputError, one_line, suggest
 from effcalc.cli import commands
 from effcalc.cli.defaults import default_args
 from effcalc.cli.options import Default
-from effcalc.errors import InputError, one_line, suggest
 
 PROGRAM = "effcalc"
 
@@ -269,7 +269,7 @@ class Commands(TyperGroup):
 
 def _show_version(value: bool) -> None:
     if value:
-        from effcalc import __version__
+        from effcalc.base.version import __version__
 
         print(f"{PROGRAM} {__version__}")
         raise typer.Exit

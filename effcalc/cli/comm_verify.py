@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from effcalc.errors import CheckFailed, InputError, RunError, need, one_of
+from effcalc.base.errors import CheckFailed, InputError, RunError, need, one_of
 
 if TYPE_CHECKING:
     from effcalc.cli.options import ScalingOptions
     from effcalc.cli.training import StrategyOptions
-    from effcalc.comm.verify import Compared
-    from effcalc.table import Table
+    from effcalc.communication.verify import Compared
+    from effcalc.output.table import Table
 
 MAX_RANKS = 64
 
@@ -70,13 +70,13 @@ def verify(
     Under torchrun this process is a rank, and only rank 0 has a table. Raises `InputError`,
     `NeedsError`, and `RunError` where a rank fails.
     """
+    from effcalc.base.units import parse_seconds
     from effcalc.cli.networks import one_network
     from effcalc.cli.training import count
-    from effcalc.comm.model import training_model
-    from effcalc.comm.strategies import check
-    from effcalc.comm.verify import VERIFIED, alone, compare, phases
-    from effcalc.units import parse_seconds
-    from effcalc.views.comm import verify_table
+    from effcalc.communication.model import training_model
+    from effcalc.communication.strategies import check
+    from effcalc.communication.tables import verify_table
+    from effcalc.communication.verify import VERIFIED, alone, compare, phases
 
     strategies, setups = training.strategies(), training.setups()
     if len(strategies) != 1 or len(setups) != 1:
@@ -128,10 +128,10 @@ def start(runs: Sequence[dict[str, Any]], ranks: int, seconds: float) -> list[di
     import sys
     import tempfile
 
+    from effcalc.base.errors import NeedsError
+    from effcalc.base.limits import child_memory
+    from effcalc.base.process import Limits, run_all
     from effcalc.cli import rank
-    from effcalc.errors import NeedsError
-    from effcalc.limits import child_memory
-    from effcalc.process import Limits, run_all
 
     if sys.platform != "linux":
         raise NeedsError("--verify needs Linux, whose kernel counts a connection's bytes")
@@ -165,7 +165,7 @@ def _as_rank(
 
 
 def _tolerance(text: str) -> float:
-    from effcalc.units import parse_share
+    from effcalc.base.units import parse_share
 
     return 0.0 if text.strip() in ("0", "0%") else parse_share(text, "--tolerance")
 

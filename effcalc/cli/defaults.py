@@ -17,11 +17,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effcalc.errors import InputError
-from effcalc.paths import whereabouts
+from effcalc.base.errors import InputError
+from effcalc.base.paths import whereabouts
 
 if TYPE_CHECKING:
-    from effcalc.tomlfile import Table
+    from effcalc.base.toml import Table
 
 FILE = "pyproject.toml"
 
@@ -38,7 +38,7 @@ def default_args(name: str, command: Any) -> tuple[list[str], str]:
     for folder in (start, *start.parents):
         path = folder / FILE
         if path.is_file() and b"effcalc" in _bytes(path):
-            from effcalc.tomlfile import Table, read
+            from effcalc.base.toml import Table, read
 
             tool = Table(read(path, str(path)), str(path)).table("tool")
             if "effcalc" in tool.values:
@@ -57,8 +57,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def _args(table: Table, name: str, command: Any, in_document: bool) -> list[str]:
+    from effcalc.base.toml import Table
     from effcalc.cli.app import command_names
-    from effcalc.tomlfile import Table
 
     words = list(dict.fromkeys(name.split()[0] for name in command_names()))
     table.only([*EVERYWHERE, *words])

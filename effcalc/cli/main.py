@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from effcalc.errors import EffcalcError, one_line, suggest
+from effcalc.base.errors import EffcalcError, one_line, suggest
 
 FAILED_TO_RUN = 4
 BUG = 70

@@ -8,19 +8,19 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from effcalc.base.errors import InputError, one_line, one_of
+from effcalc.base.units import parse_count
 from effcalc.cli.networks import scaled_networks
 from effcalc.cli.output import progress
-from effcalc.errors import InputError, one_line, one_of
-from effcalc.fit import Fitted, fit_batch, fit_phi
-from effcalc.memory.optimizer import OPTIMIZERS
-from effcalc.memory.predict import predict
-from effcalc.memory.step import CHECKPOINTS, DEVICES, PRECISIONS, Step
-from effcalc.network import Network
-from effcalc.scaling import Scaled, build
-from effcalc.target import file_kind, is_code, target_network
-from effcalc.units import parse_count
-from effcalc.views.memory import Run
-from effcalc.views.scaling import pixels
+from effcalc.footprint.fit import Fitted, fit_batch, fit_phi
+from effcalc.footprint.optimizer import OPTIMIZERS
+from effcalc.footprint.predict import predict
+from effcalc.footprint.step import CHECKPOINTS, DEVICES, PRECISIONS, Step
+from effcalc.footprint.tables import Run
+from effcalc.models.target import file_kind, is_code, target_network
+from effcalc.network.network import Network
+from effcalc.scaling.scale import Scaled, build
+from effcalc.scaling.tables.scaling import pixels
 
 if TYPE_CHECKING:
     from effcalc.cli.options import ScalingOptions

@@ -7,22 +7,22 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from effcalc.base.errors import InputError, RunError
+from effcalc.base.limits import available_memory, memory_limited
+from effcalc.base.units import Value, format_bytes
 from effcalc.cli.output import progress
-from effcalc.errors import InputError, RunError
-from effcalc.limits import available_memory, memory_limited
-from effcalc.memory.predict import predict
-from effcalc.torch.loading import load_real
-from effcalc.torch.measure import built, measure
-from effcalc.torch.profile.environment import choose_device, environment
-from effcalc.torch.profile.precision import place
-from effcalc.units import Value, format_bytes
-from effcalc.views.memory import Check, Run
+from effcalc.footprint.live import built, measure
+from effcalc.footprint.predict import predict
+from effcalc.footprint.tables import Check, Run
+from effcalc.models.loading import load_real
+from effcalc.profiling.live.environment import choose_device, environment
+from effcalc.profiling.live.precision import place
 
 if TYPE_CHECKING:
     from effcalc.cli.memory import Request
-    from effcalc.memory.step import Step
-    from effcalc.network import Network
-    from effcalc.scaling import Scaled
+    from effcalc.footprint.step import Step
+    from effcalc.network.network import Network
+    from effcalc.scaling.scale import Scaled
 
 
 def measured_on(asked: Request) -> dict[str, Value]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effcalc.arch import Arch
-from effcalc.archfile import load
-from effcalc.errors import InputError
-from effcalc.request import Many, ScalingText, scalings, settings
-from effcalc.scaling import WORKERS, Scaled, scaled
+from effcalc.base.errors import InputError
+from effcalc.network.arch import Arch
+from effcalc.network.archfile import load
+from effcalc.scaling.request import Many, ScalingText, scalings, settings
+from effcalc.scaling.scale import WORKERS, Scaled, scaled
 
 if TYPE_CHECKING:
     from effcalc.cli.options import ScalingOptions

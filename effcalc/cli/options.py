@@ -14,9 +14,8 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import typer
 from typer.models import OptionInfo
 
-from effcalc.errors import InputError
-from effcalc.formats import FORMATS, find_format
-from effcalc.units import (
+from effcalc.base.errors import InputError
+from effcalc.base.units import (
     DEFAULT_DIGITS,
     DTYPE_BYTES,
     MAX_DIGITS,
@@ -25,6 +24,7 @@ from effcalc.units import (
     parse_dtype,
     parse_number,
 )
+from effcalc.output.formats import FORMATS, find_format
 
 
 class Default(NamedTuple):
@@ -35,7 +35,7 @@ class Default(NamedTuple):
 
 def network_names() -> Iterable[str]:
     """Return the built-in networks and their released variants, for completion."""
-    from effcalc.archindex import index
+    from effcalc.network.catalog import index
 
     return index()
 
@@ -323,6 +323,6 @@ class OutputOptions:
         # What cannot be written is refused before anything is computed.
         find_format(self.format, self.output or "")
         if self.output is not None:
-            from effcalc.files import check_output
+            from effcalc.base.files import check_output
 
             check_output(self.output)

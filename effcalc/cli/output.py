@@ -12,16 +12,16 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
-from effcalc.errors import RunError, one_line
-from effcalc.files import open_output
-from effcalc.formats import find_format
-from effcalc.grid import Look
-from effcalc.table import Table, select, sorted_by, take
+from effcalc.base.errors import RunError, one_line
+from effcalc.base.files import open_output
+from effcalc.output.formats import find_format
+from effcalc.output.grid import Look
+from effcalc.output.table import Table, select, sorted_by, take
 
 if TYPE_CHECKING:
     from effcalc.cli.options import OutputOptions
     from effcalc.cli.pictures import PlotOptions
-    from effcalc.plots.style import Plot
+    from effcalc.output.plots.style import Plot
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Drawing(NamedTuple):
 
     def draw(self) -> bytes:
         """Return the bytes of the file; raise `NeedsError` without what draws."""
-        from effcalc.plots.style import DEFAULT_WIDTH, check_suffix, render
+        from effcalc.output.plots.style import DEFAULT_WIDTH, check_suffix, render
 
         suffix = check_suffix(self.options.output or "")
         return render(self.plot, suffix, self.options.theme, self.options.size or DEFAULT_WIDTH)
@@ -89,7 +89,7 @@ def write_figure(text: str) -> None:
 
 def write_plot(plot: Plot, out: PlotOptions) -> None:
     """Draw a plot as the user asked for: theme, size, title, file."""
-    from effcalc.plots.style import import_engine
+    from effcalc.output.plots.style import import_engine
 
     if out.caption is not None:
         plot = replace(plot, title=out.caption)

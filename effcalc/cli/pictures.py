@@ -8,19 +8,19 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from effcalc.base.errors import InputError
+from effcalc.base.units import DEFAULT_DIGITS
 from effcalc.cli.options import Caption, Digits, whole
-from effcalc.errors import InputError
-from effcalc.units import DEFAULT_DIGITS
 
 
 def _theme(text: str) -> str:
-    from effcalc.plots.style import check_theme
+    from effcalc.output.plots.style import check_theme
 
     return check_theme(text)
 
 
 def _complete_theme(incomplete: str) -> list[str]:
-    from effcalc.plots.style import THEME_NAMES
+    from effcalc.output.plots.style import THEME_NAMES
 
     return [name for name in THEME_NAMES if name.startswith(incomplete)]
 
@@ -60,8 +60,8 @@ class PlotOptions:
 
     def __post_init__(self) -> None:
         # What cannot be written is refused before anything is computed.
-        from effcalc.files import check_output
-        from effcalc.plots.style import check_suffix
+        from effcalc.base.files import check_output
+        from effcalc.output.plots.style import check_suffix
 
         if self.output is None:
             raise InputError("a plot needs a file: give --output plot.svg, plot.png or plot.html")
@@ -83,7 +83,7 @@ class ReportOptions:
     command: str = ""  # the command line, which app.py fills in; not an option
 
     def __post_init__(self) -> None:
-        from effcalc.files import check_output
+        from effcalc.base.files import check_output
 
         if self.output is None:
             raise InputError("a report needs a file: give --output report.html")

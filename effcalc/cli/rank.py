@@ -13,7 +13,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """
     from effcalc.cli.networks import one_network
     from effcalc.cli.options import ScalingOptions
-    from effcalc.comm.strategies import Setup
+    from effcalc.communication.strategies import Setup
 
     # What cannot be is told before torch is loaded.
     networks = [
@@ -22,8 +22,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         else None
         for one in request["runs"]
     ]
-    from effcalc.torch.ranks.listing import Listed
-    from effcalc.torch.ranks.rank import Place, Run, run
+    from effcalc.communication.live.listing import Listed
+    from effcalc.communication.live.rank import Place, Run, run
 
     runs = [
         Run(collectives=[Listed(*c) for c in one["collectives"]])
@@ -35,6 +35,6 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from effcalc.process import serve
+    from effcalc.base.process import serve
 
     serve(answer)

@@ -19,17 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from effcalc.base.errors import InputError, RunError, one_line, suggest
+from effcalc.base.guard import guarded
+from effcalc.base.limits import memory_limited, time_limited
+from effcalc.base.paths import confined, place
 from effcalc.cli.app import run
 from effcalc.cli.main import usage
 from effcalc.cli.output import Captured, Drawing, captured
-from effcalc.embed import Output
-from effcalc.embed.syntax import Syntax
-from effcalc.errors import InputError, RunError, one_line, suggest
-from effcalc.formats import FORMATS
-from effcalc.guard import guarded
-from effcalc.limits import memory_limited, time_limited
-from effcalc.paths import confined, place
-from effcalc.plots.stamp import data_hash
+from effcalc.output.embed import Output
+from effcalc.output.embed.syntax import Syntax
+from effcalc.output.formats import FORMATS
+from effcalc.output.plots.stamp import data_hash
 
 SAFE = frozenset(
     (

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import typer
 
-from effcalc.cli.options import option
-from effcalc.errors import InputError, one_line
-from effcalc.units import (
+from effcalc.base.errors import InputError, one_line
+from effcalc.base.units import (
     Values,
     int_text,
     parse_count,
@@ -20,38 +19,39 @@ from effcalc.units import (
     parse_share,
     parse_values,
 )
+from effcalc.cli.options import option
 
 if TYPE_CHECKING:
-    from effcalc.comm.collectives import Algorithm
-    from effcalc.comm.model import Model
-    from effcalc.comm.predict import Prediction
-    from effcalc.comm.strategies import Setup, Strategy
-    from effcalc.hardwarefile import Link
-    from effcalc.request import Many
+    from effcalc.communication.collectives import Algorithm
+    from effcalc.communication.model import Model
+    from effcalc.communication.predict import Prediction
+    from effcalc.communication.strategies import Setup, Strategy
+    from effcalc.hardware.files import Link
+    from effcalc.scaling.request import Many
 
 GRADIENT_DTYPES = ("float32", "float16", "bfloat16")
 
 
 def _complete_strategy(incomplete: str) -> list[tuple[str, str]]:
-    from effcalc.comm.strategies import STRATEGIES
+    from effcalc.communication.strategies import STRATEGIES
 
     return [(s.name, s.help) for s in STRATEGIES.values() if s.name.startswith(incomplete)]
 
 
 def _complete_algorithm(incomplete: str) -> list[tuple[str, str]]:
-    from effcalc.comm.collectives import ALGORITHMS
+    from effcalc.communication.collectives import ALGORITHMS
 
     return [(a.name, a.help) for a in ALGORITHMS.values() if a.name.startswith(incomplete)]
 
 
 def _complete_link(incomplete: str) -> list[str]:
-    from effcalc.hardwarefile import link_names
+    from effcalc.hardware.files import link_names
 
     return [name for name in link_names() if name.startswith(incomplete)]
 
 
 def _complete_device(incomplete: str) -> list[str]:
-    from effcalc.hardwarefile import device_names
+    from effcalc.hardware.files import device_names
 
     return [name for name in device_names() if name.startswith(incomplete)]
 
@@ -115,19 +115,19 @@ class StrategyOptions:
 
     def strategies(self) -> "list[Strategy]":
         """Return the strategies named."""
-        from effcalc.comm.strategies import find_strategy
+        from effcalc.communication.strategies import find_strategy
 
         return [find_strategy(name) for name in _names(self.strategy)]
 
     def algorithms(self) -> "list[Algorithm]":
         """Return the algorithms named."""
-        from effcalc.comm.collectives import find_algorithm
+        from effcalc.communication.collectives import find_algorithm
 
         return [find_algorithm(name) for name in _names(self.algorithm)]
 
     def setups(self) -> "list[Setup]":
         """Return how strategies are run, once for each dtype."""
-        from effcalc.comm.strategies import Setup
+        from effcalc.communication.strategies import Setup
 
         pieces = None
         if self.micro_batches is not None:
@@ -162,7 +162,7 @@ class LinkOptions:
 
     def links(self) -> "tuple[tuple[Link, Link], int | None]":
         """Return the links within and between nodes, and the workers of a node."""
-        from effcalc.hardwarefile import load_link
+        from effcalc.hardware.files import load_link
 
         found = [load_link(name) for name in _names(self.link)]
         if len(found) > 2:
@@ -211,8 +211,8 @@ class ComputeOptions:
             return None
         if self.mfu is None:
             raise InputError("--device needs the share of its peak that is reached: --mfu 40%")
-        from effcalc.comm.predict import compute_seconds
-        from effcalc.hardwarefile import load_device
+        from effcalc.communication.predict import compute_seconds
+        from effcalc.hardware.files import load_device
 
         share = parse_share(self.mfu, "--mfu")
         device = load_device(self.device)
@@ -230,8 +230,8 @@ def predicted(
     model: "Model", training: StrategyOptions, wires: LinkOptions, spent: ComputeOptions
 ) -> Asked:
     """Read the options, and return every combination's prediction, made as it is read."""
-    from effcalc.comm.predict import predictions
-    from effcalc.request import Many
+    from effcalc.communication.predict import predictions
+    from effcalc.scaling.request import Many
 
     counts, setups = training.counts(), training.setups()
     strategies, algorithms = training.strategies(), training.algorithms()
@@ -256,7 +256,7 @@ def _time(text: str, batch: int) -> float:
 
 def _saved_time(path: str, batch: int) -> float:
     """The latency of a saved profile of training on `batch` images."""
-    from effcalc.saved import read_latency
+    from effcalc.output.saved import read_latency
 
     spent, row = read_latency(path)
     where = f"--compute {one_line(path)}"

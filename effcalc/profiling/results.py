@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from effcalc.network import Network
+from effcalc.base.units import Value
+from effcalc.network.network import Network
 from effcalc.profiling.records import Owner, Part, Step
 from effcalc.profiling.roofline import Roofs
 from effcalc.profiling.statistics import Summary, percentile
-from effcalc.units import Value
 
 
 class Memory(NamedTuple):

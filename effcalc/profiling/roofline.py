@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from effcalc.network import Layer
-from effcalc.ops import cost
-from effcalc.table import Table
-from effcalc.units import Value
+from effcalc.base.units import Value
+from effcalc.network.network import Layer
+from effcalc.network.ops import cost
+from effcalc.output.table import Table
 
 ABOVE = 1.05  # a layer this far over its roof is flagged; less is noise of the roof itself
 OVERHEAD = 0.5  # share of a layer's time between operators from which that is what bounds it

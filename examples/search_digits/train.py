@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
 import effcalc
-from effcalc.torch.build import build
+from effcalc.models.build import build
 
 FOLDS = 4
 BATCH = 64

@@ -27,11 +27,11 @@ def archs(output: OutputOptions, scaling: ScalingOptions, network: Name = None) 
     effcalc archs squeezenet-1.0 --set freq=4
     effcalc archs my-network.toml --columns all
     """
-    from effcalc.archindex import built_in_names
     from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
-    from effcalc.scaling import scale
-    from effcalc.views.networks import arch_table, archs_table
+    from effcalc.network.catalog import built_in_names
+    from effcalc.scaling.scale import scale
+    from effcalc.scaling.tables.networks import arch_table, archs_table
 
     if network is None:
         write_table(archs_table([scale(name) for name in built_in_names()]), output)

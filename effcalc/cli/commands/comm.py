@@ -46,13 +46,13 @@ def comm(
     effcalc comm squeezenet-1.1 --verify -n 4
     effcalc comm resnet-18 --strategy fully-shard --verify -n 2 --tolerance 0
     """
+    from effcalc.base.errors import InputError, one_of
     from effcalc.cli.comm_verify import confirm, verify
     from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
     from effcalc.cli.training import predicted
-    from effcalc.comm.model import training_model
-    from effcalc.errors import InputError, one_of
-    from effcalc.views.comm import BREAKDOWNS, comm_table
+    from effcalc.communication.model import training_model
+    from effcalc.communication.tables import BREAKDOWNS, comm_table
 
     checked.check()
     at = one_network(network, scaling, "comm")

@@ -19,7 +19,7 @@ def compare(networks: Networks, workers: Workers, output: OutputOptions) -> None
     effcalc compare squeezenet-1.0 squeezenet-1.0@sr=0.75 --columns all
     """
     from effcalc.cli.output import write_table
-    from effcalc.request import network_at
-    from effcalc.views.comparison import compare_table
+    from effcalc.scaling.request import network_at
+    from effcalc.scaling.tables.comparison import compare_table
 
     write_table(compare_table(networks, [network_at(n, workers) for n in networks]), output)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from effcalc.errors import InputError, suggest
+from effcalc.base.errors import InputError, suggest
 
 
 def _shells(incomplete: str) -> list[str]:

@@ -9,8 +9,8 @@ import typer
 from effcalc.cli.options import Args, Batch, Inputs, MaxLevel, OutputOptions
 
 if TYPE_CHECKING:
-    from effcalc.network import Network
-    from effcalc.table import Table
+    from effcalc.network.network import Network
+    from effcalc.output.table import Table
 
 Target = Annotated[
     str,
@@ -99,11 +99,11 @@ def count(
     import sys
     from contextlib import redirect_stdout
 
+    from effcalc.base.errors import CheckFailed, InputError
+    from effcalc.base.limits import memory_limited
     from effcalc.cli.output import write_table
-    from effcalc.errors import CheckFailed, InputError
-    from effcalc.limits import memory_limited
-    from effcalc.target import target_network
-    from effcalc.views.counting import check_breakdown, count_breakdown, count_table, gaps
+    from effcalc.models.target import target_network
+    from effcalc.scaling.tables.counting import check_breakdown, count_breakdown, count_table, gaps
 
     check_breakdown(per, max_level)
 
@@ -137,13 +137,13 @@ def _compare(
     import sys
     from contextlib import redirect_stdout
 
+    from effcalc.base.errors import InputError
+    from effcalc.base.limits import memory_limited
+    from effcalc.base.units import parse_bytes, parse_number
     from effcalc.cli.output import progress
-    from effcalc.errors import InputError
-    from effcalc.limits import memory_limited
-    from effcalc.torch.peers.against import against_table, default_limits, prepare
-    from effcalc.torch.peers.child import Target
-    from effcalc.torch.peers.registry import select
-    from effcalc.units import parse_bytes, parse_number
+    from effcalc.models.peers.against import against_table, default_limits, prepare
+    from effcalc.models.peers.child import Target
+    from effcalc.models.peers.registry import select
 
     limits = default_limits()
     if time_limit is not None:

@@ -9,9 +9,9 @@ import typer
 from effcalc.cli.options import DEFAULT_NETWORK, Network, OutputOptions, ScalingOptions
 
 if TYPE_CHECKING:
-    from effcalc.deploy.sizes import Storage
-    from effcalc.scaling import Scaled
-    from effcalc.table import Table
+    from effcalc.deployment.sizes import Storage
+    from effcalc.output.table import Table
+    from effcalc.scaling.scale import Scaled
 
 Bits = Annotated[
     str | None,
@@ -132,13 +132,13 @@ def deploy(
     effcalc deploy --weights my-w.safetensors --deep-compression bits=6
     effcalc deploy --read my-w.effz --restore my-restored.safetensors
     """
+    from effcalc.base.errors import InputError
+    from effcalc.base.units import parse_count, parse_values
     from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
-    from effcalc.deploy.sizes import parse_compression, standard, steps
-    from effcalc.errors import InputError
-    from effcalc.hardwarefile import load_link
-    from effcalc.units import parse_count, parse_values
-    from effcalc.views.deploy import sizes_table
+    from effcalc.deployment.sizes import parse_compression, standard, steps
+    from effcalc.deployment.tables import sizes_table
+    from effcalc.hardware.files import load_link
 
     asked = {
         "--deep-compression": deep_compression is not None,
@@ -204,26 +204,26 @@ def deploy(
 
 
 def _paper() -> Table:
-    from effcalc.published import claims
-    from effcalc.views.deploy import paper_table
+    from effcalc.deployment.papers import claims
+    from effcalc.deployment.tables import paper_table
 
     return paper_table(list(claims("SqueezeNet, table 2")))
 
 
 def _chips(at: Scaled, names: str, storages: list[Storage]) -> Table:
-    from effcalc.deploy.onchip import chips
-    from effcalc.views.deploy import chips_table
+    from effcalc.deployment.onchip import chips
+    from effcalc.deployment.tables import chips_table
 
     return chips_table(at, storages, chips(names), f"{at.title}, on a chip")
 
 
 def _largest(network: str, scaling: ScalingOptions, name: str, storages: list[Storage]) -> Table:
     """Find the largest networks that fit a chip."""
-    from effcalc.archfile import load
-    from effcalc.deploy.onchip import chip, largest_on
-    from effcalc.errors import InputError
-    from effcalc.request import settings
-    from effcalc.views.deploy import chip_fit_table
+    from effcalc.base.errors import InputError
+    from effcalc.deployment.onchip import chip, largest_on
+    from effcalc.deployment.tables import chip_fit_table
+    from effcalc.network.archfile import load
+    from effcalc.scaling.request import settings
 
     device = chip(name, "--fit-device")
     asked = (scaling.phi, scaling.depth, scaling.width, scaling.resolution)
@@ -239,15 +239,15 @@ def _largest(network: str, scaling: ScalingOptions, name: str, storages: list[St
 
 def _compressed(at: Scaled, weights: str, compression: Storage, write: str | None) -> Table:
     """Compress weights, read them back, and write the file where one is asked for."""
+    from effcalc.base.errors import need
+    from effcalc.base.files import check_output, open_output
     from effcalc.cli.output import progress
-    from effcalc.errors import need
-    from effcalc.files import check_output, open_output
-    from effcalc.views.deploy import shipped_table
+    from effcalc.deployment.tables import shipped_table
 
     need("numpy", "--weights", "deploy")
-    from effcalc.deploy import safetensors
-    from effcalc.deploy.match import matched
-    from effcalc.deploy.ship import compress
+    from effcalc.deployment import safetensors
+    from effcalc.deployment.match import matched
+    from effcalc.deployment.ship import compress
 
     if write is not None:
         check_output(write, "--write")
@@ -263,12 +263,12 @@ def _compressed(at: Scaled, weights: str, compression: Storage, write: str | Non
 
 def _file(read: str, restore: str | None) -> Table:
     """Decode an .effz file, to a .safetensors file where one is asked for."""
-    from effcalc.errors import need, one_line
-    from effcalc.files import check_output, open_output
-    from effcalc.views.deploy import effz_table
+    from effcalc.base.errors import need, one_line
+    from effcalc.base.files import check_output, open_output
+    from effcalc.deployment.tables import effz_table
 
     need("numpy", "--read", "deploy")
-    from effcalc.deploy import effz, safetensors
+    from effcalc.deployment import effz, safetensors
 
     if restore is not None:
         check_output(restore, "--restore")

@@ -36,14 +36,14 @@ def device(output: OutputOptions, device: Device = None, threads: Threads = None
     import sys
     from contextlib import redirect_stdout
 
+    from effcalc.base.errors import need
     from effcalc.cli.output import status, write_table
-    from effcalc.errors import need
+    from effcalc.profiling.devices import device_table
     from effcalc.profiling.noise import load, read_counters
-    from effcalc.views.devices import device_table
 
     need("torch", "measuring a device", "torch")
-    from effcalc.torch.profile.roofs import cache_levels, formats, identity, keep, measure
-    from effcalc.torch.profile.run import Settings, prepared
+    from effcalc.profiling.live.roofs import cache_levels, formats, identity, keep, measure
+    from effcalc.profiling.live.run import Settings, prepared
 
     settings = Settings(device=device, threads=threads)
     with redirect_stdout(sys.stderr), status() as tell, prepared(settings) as (place, where):

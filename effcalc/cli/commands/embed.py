@@ -67,13 +67,13 @@ def embed(
     import shlex
     import sys
 
+    from effcalc.base.errors import CheckFailed, InputError, one_line
+    from effcalc.base.files import write_files
+    from effcalc.base.paths import place
+    from effcalc.base.units import parse_number
     from effcalc.cli.regions import TIME_LIMIT, Runner
-    from effcalc.embed import fill
-    from effcalc.errors import CheckFailed, InputError, one_line
-    from effcalc.files import write_files
-    from effcalc.paths import place
-    from effcalc.plots.stamp import data_hash
-    from effcalc.units import parse_number
+    from effcalc.output.embed import fill
+    from effcalc.output.plots.stamp import data_hash
 
     seconds = TIME_LIMIT if time_limit is None else parse_number(time_limit, "--time-limit")
     if seconds <= 0:
@@ -136,8 +136,8 @@ def _documents(paths: list[str]) -> list[Path]:
     import os
     from glob import glob, has_magic
 
-    from effcalc.embed import is_document
-    from effcalc.errors import InputError, one_line
+    from effcalc.base.errors import InputError, one_line
+    from effcalc.output.embed import is_document
 
     found: dict[Path, None] = {}
     for text in paths:

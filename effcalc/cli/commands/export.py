@@ -47,11 +47,11 @@ def export(
     import sys
     from contextlib import redirect_stdout
 
+    from effcalc.base.errors import InputError, need, one_line
+    from effcalc.base.files import check_output, open_output
     from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_text
-    from effcalc.errors import InputError, need, one_line
-    from effcalc.files import check_output, open_output
-    from effcalc.scaling import build
+    from effcalc.scaling.scale import build
 
     suffix = output[output.rfind(".") :] if "." in output else ""
     if suffix not in (".onnx", ".pt2", ".py"):
@@ -61,7 +61,7 @@ def export(
     check_output(output)
     at = one_network(network, scaling, "export")
     if suffix == ".py":
-        from effcalc.pycode.write import write
+        from effcalc.models.pycode.write import write
 
         if dynamic_batch or batch != 1:
             raise InputError("a .py file takes batches of any size; leave out --batch")
@@ -71,7 +71,7 @@ def export(
     if suffix == ".onnx":
         for package in ("onnx", "onnxscript"):
             need(package, "writing .onnx", "onnx")
-    from effcalc.torch.export import write_onnx, write_pt2
+    from effcalc.models.export import write_onnx, write_pt2
 
     write_to = write_onnx if suffix == ".onnx" else write_pt2
     with open_output(output, binary=True) as file, redirect_stdout(sys.stderr):

@@ -11,7 +11,7 @@ from effcalc.cli.steps import StepOptions
 
 if TYPE_CHECKING:
     from effcalc.cli.memory import Request
-    from effcalc.table import Table
+    from effcalc.output.table import Table
 
 Network = Annotated[
     str,
@@ -73,9 +73,9 @@ def memory(
     effcalc memory torchvision:resnet50 --batch 32
     effcalc memory squeezenet-1.1 --batch 8 --verify
     """
+    from effcalc.base.errors import InputError
     from effcalc.cli.memory import request
     from effcalc.cli.output import write_table
-    from effcalc.errors import InputError
 
     asked = request(network, scaling, step, arg, input)
     if fit is not None and (verify or per is not None):
@@ -88,8 +88,8 @@ def memory(
 
 def _predicted(asked: Request, per: str | None) -> Table:
     """Predict every run that is asked for."""
-    from effcalc.errors import InputError
-    from effcalc.views.memory import described, memory_table, per_table
+    from effcalc.base.errors import InputError
+    from effcalc.footprint.tables import described, memory_table, per_table
 
     runs = list(asked.runs())
     if per is not None and len(runs) != 1:
@@ -106,10 +106,10 @@ def _predicted(asked: Request, per: str | None) -> Table:
 
 def _verify(asked: Request, per: str | None, text: str, output: OutputOptions) -> None:
     """Run every step that is asked for, compare, and end in 1 where one is too far off."""
+    from effcalc.base.errors import CheckFailed, InputError, need
+    from effcalc.base.units import parse_number
     from effcalc.cli.output import write_table
-    from effcalc.errors import CheckFailed, InputError, need
-    from effcalc.units import parse_number
-    from effcalc.views.memory import verify_table
+    from effcalc.footprint.tables import verify_table
 
     tolerance = parse_number(text.removesuffix("%"), "--tolerance")
     if tolerance < 0:
@@ -133,9 +133,9 @@ def _verify(asked: Request, per: str | None, text: str, output: OutputOptions) -
 
 def _fitted(asked: Request, text: str) -> Table:
     """Find the largest batch and φ."""
-    from effcalc.errors import InputError
-    from effcalc.units import parse_bytes
-    from effcalc.views.memory import fit_table
+    from effcalc.base.errors import InputError
+    from effcalc.base.units import parse_bytes
+    from effcalc.footprint.tables import fit_table
 
     limit = parse_bytes(text, "--fit")
     if limit < 1:

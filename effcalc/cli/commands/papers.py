@@ -24,10 +24,9 @@ def papers(output: OutputOptions, table: Which = None) -> None:
     effcalc papers "EfficientNet, table 2"
     effcalc papers SqueezeNet --format markdown
     """
+    from effcalc.base.errors import InputError, one_line
     from effcalc.cli.output import write_table
-    from effcalc.errors import InputError, one_line
-    from effcalc.published import claims
-    from effcalc.views.networks import papers_table
+    from effcalc.deployment.papers import claims, papers_table
 
     found = list(claims(table or ""))
     if not found:

@@ -18,11 +18,11 @@ from effcalc.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from effcalc.output.table import Table
+    from effcalc.profiling.live.ranks import Ranks
+    from effcalc.profiling.live.run import Settings
+    from effcalc.profiling.live.subject import Source
     from effcalc.profiling.results import Measurement, Profile
-    from effcalc.table import Table
-    from effcalc.torch.profile.ranks import Ranks
-    from effcalc.torch.profile.run import Settings
-    from effcalc.torch.profile.subject import Source
 
 Target = Annotated[
     str,
@@ -153,10 +153,10 @@ def profile(
     effcalc profile --per layer --against before.json --fail-slower 5%
     torchrun --nproc-per-node 2 -m effcalc profile --mode train
     """
+    from effcalc.base.errors import CheckFailed, EffcalcError, InputError, need
+    from effcalc.base.files import check_output
     from effcalc.cli.output import write_table
-    from effcalc.errors import CheckFailed, EffcalcError, InputError, need
-    from effcalc.files import check_output
-    from effcalc.views.profile_parts import check_per
+    from effcalc.profiling.parts import check_per
 
     check_per(per, max_level, compiled=compile)
     batches = _batches(batch)
@@ -168,8 +168,8 @@ def profile(
         _check_plot(plot, per)
     old, limit = _saved(against, fail_slower, per)
     need("torch", "profiling", "torch")
-    from effcalc.torch.profile.ranks import launched
-    from effcalc.torch.profile.run import Settings
+    from effcalc.profiling.live.ranks import launched
+    from effcalc.profiling.live.run import Settings
 
     ranks = launched()
     first = ranks is None or ranks.rank == 0
@@ -203,7 +203,7 @@ def profile(
     if plot is not None:
         _draw(table, plot)
     if old is not None and against is not None:
-        from effcalc.views.against import against_table, slower
+        from effcalc.profiling.against import against_table, slower
 
         table = against_table(old, table, against)
         write_table(table, output)
@@ -216,9 +216,9 @@ def profile(
 
 def _check_plot(path: str, per: str | None) -> None:
     """Refuse a picture that cannot be drawn, before anything is measured."""
-    from effcalc.errors import InputError
-    from effcalc.files import check_output
-    from effcalc.plots.style import check_suffix, import_engine
+    from effcalc.base.errors import InputError
+    from effcalc.base.files import check_output
+    from effcalc.output.plots.style import check_suffix, import_engine
 
     if per not in ("layer", "module"):
         raise InputError("--plot draws layers: give --per layer")
@@ -231,7 +231,7 @@ def _draw(table: Table, path: str) -> None:
     """Draw a table of layers to a file, whole or not at all."""
     from effcalc.cli.output import write_plot
     from effcalc.cli.pictures import PlotOptions
-    from effcalc.plots.roofline import roofline
+    from effcalc.profiling.plot import roofline
 
     write_plot(roofline(table), PlotOptions(output=path))
 
@@ -240,10 +240,10 @@ def _saved(
     against: str | None, fail_slower: str | None, per: str | None
 ) -> tuple[Table | None, float | None]:
     """Read the profile to compare with, and the limit in percent, before anything is measured."""
-    from effcalc.errors import InputError
-    from effcalc.saved import read_saved
-    from effcalc.units import parse_number
-    from effcalc.views.against import check_comparable
+    from effcalc.base.errors import InputError
+    from effcalc.base.units import parse_number
+    from effcalc.output.saved import read_saved
+    from effcalc.profiling.against import check_comparable
 
     if against is None:
         if fail_slower is not None:
@@ -260,16 +260,16 @@ def _saved(
 
 
 def _table(profile: Profile, per: str | None, max_level: int | None) -> Table:
-    from effcalc.views.profile_parts import breakdown_table
-    from effcalc.views.profiling import profile_table
+    from effcalc.profiling.parts import breakdown_table
+    from effcalc.profiling.summary import profile_table
 
     return profile_table(profile) if per is None else breakdown_table(profile, per, max_level)
 
 
 def _batches(text: str) -> list[int | None]:
     """Read `--batch`; without it the inputs are taken as they are."""
-    from effcalc.errors import InputError, one_line
-    from effcalc.units import parse_values
+    from effcalc.base.errors import InputError, one_line
+    from effcalc.base.units import parse_values
 
     if not text:
         return [None]
@@ -294,18 +294,18 @@ def _profiles(
     import sys
     from contextlib import nullcontext, redirect_stdout
 
+    from effcalc.base.limits import memory_limited
     from effcalc.cli.output import status
-    from effcalc.limits import memory_limited
+    from effcalc.models.target import file_kind
+    from effcalc.profiling.live.run import known_roofs, measurements, prepared
     from effcalc.profiling.results import Profile
-    from effcalc.target import file_kind
-    from effcalc.torch.profile.run import known_roofs, measurements, prepared
 
     done: list[Measurement] = []
     # What the user's code prints is not part of the result.
     with redirect_stdout(sys.stderr), status() as tell, prepared(settings) as (device, where):
         roofs = known_roofs(settings, device)
         if needs_roofs and roofs is None:
-            from effcalc.plots.roofline import no_roofs
+            from effcalc.profiling.plot import no_roofs
 
             raise no_roofs()
         limited = memory_limited() if device.type == "cpu" else nullcontext()
@@ -322,7 +322,7 @@ def _of_all_ranks(m: Measurement, ranks: Ranks) -> list[Measurement]:
     """Gather what every rank measured; the trace is alike on all, and the first one's is kept."""
     from dataclasses import replace
 
-    from effcalc.torch.profile.ranks import gather
+    from effcalc.profiling.live.ranks import gather
 
     own = replace(m, rank=ranks.rank, network=m.network if ranks.rank == 0 else None)
     gathered = gather(own, ranks)
@@ -333,10 +333,10 @@ def _source(
     network: str, scaling: ScalingOptions, arg: list[str], input: list[str]
 ) -> tuple[str, Source]:
     """Return what is profiled, by name, and what makes it."""
+    from effcalc.base.errors import InputError, one_line
     from effcalc.cli.networks import one_network
-    from effcalc.errors import InputError, one_line
-    from effcalc.target import file_kind, is_code
-    from effcalc.torch.profile.subject import from_scaled, from_target
+    from effcalc.models.target import file_kind, is_code
+    from effcalc.profiling.live.subject import from_scaled, from_target
 
     where = one_line(network)
     kind = file_kind(network)

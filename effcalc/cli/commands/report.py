@@ -39,12 +39,13 @@ def report(
     effcalc report --phi 3 --output phi3.html
     effcalc report alexnet squeezenet-1.0 --output small.html
     """
+    from effcalc.base.errors import InputError
     from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_text
-    from effcalc.errors import InputError
-    from effcalc.plots.style import import_engine
-    from effcalc.report import content, page
-    from effcalc.request import network_at
+    from effcalc.output import page
+    from effcalc.output.plots.style import import_engine
+    from effcalc.scaling import report as content
+    from effcalc.scaling.request import network_at
 
     if not no_plots:
         import_engine()

@@ -9,7 +9,7 @@ import typer
 from effcalc.cli.options import Network, OutputOptions, Per, ScalingOptions, Workers
 
 if TYPE_CHECKING:
-    from effcalc.table import Table
+    from effcalc.output.table import Table
 
 MaxMacs = Annotated[
     str | None, typer.Option("--max-macs", metavar="N", help="Budget of MACs: 1.8G.")
@@ -55,8 +55,8 @@ def scale(
     """
     from effcalc.cli.networks import one_network, scaled_networks
     from effcalc.cli.output import progress, write_table
-    from effcalc.request import Many
-    from effcalc.views.scaling import breakdown_table, scale_table
+    from effcalc.scaling.request import Many
+    from effcalc.scaling.tables.scaling import breakdown_table, scale_table
 
     limits = (max_macs, max_params, max_weights, max_activations)
     if any(limit is not None for limit in limits):
@@ -84,12 +84,12 @@ def _budget(
     limits: tuple[str | None, ...],
 ) -> Table:
     """Solve for the budget that the --max options give."""
-    from effcalc.archfile import load
-    from effcalc.errors import InputError, one_line
-    from effcalc.request import settings
-    from effcalc.solve import solve
-    from effcalc.units import parse_bytes, parse_count
-    from effcalc.views.budget import budget_table
+    from effcalc.base.errors import InputError, one_line
+    from effcalc.base.units import parse_bytes, parse_count
+    from effcalc.network.archfile import load
+    from effcalc.scaling.request import settings
+    from effcalc.scaling.solve import solve
+    from effcalc.scaling.tables.budget import budget_table
 
     keys = (
         ("macs", "--max-macs", parse_count),

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
 
-    from effcalc.arch import Arch
-    from effcalc.scaling import Scaled
-    from effcalc.search.candidates import Candidate
-    from effcalc.search.evaluate import Result
-    from effcalc.search.study import Progress
-    from effcalc.table import Table
+    from effcalc.network.arch import Arch
+    from effcalc.output.table import Table
+    from effcalc.scaling.scale import Scaled
+    from effcalc.scaling.search.candidates import Candidate
+    from effcalc.scaling.search.evaluate import Result
+    from effcalc.scaling.search.study import Progress
 
 ThenScale = Annotated[
     str | None,
@@ -55,12 +55,12 @@ def search(
     """
     import statistics
 
-    from effcalc.archfile import load
+    from effcalc.base.errors import InputError, RunError
     from effcalc.cli.output import write_table
-    from effcalc.errors import InputError, RunError
-    from effcalc.request import settings
-    from effcalc.search.candidates import COSTS, ranking
-    from effcalc.views.search import search_table
+    from effcalc.network.archfile import load
+    from effcalc.scaling.request import settings
+    from effcalc.scaling.search.candidates import COSTS, ranking
+    from effcalc.scaling.search.table import search_table
 
     _agree(options, study)
     arch, named = load(network, settings(options.settings), options.classes, options.in_channels)
@@ -115,8 +115,8 @@ def search(
 
 def _agree(options: SearchOptions, study: StudyOptions) -> None:
     """Refuse options that do not go together."""
-    from effcalc.errors import InputError, one_of
-    from effcalc.search.candidates import COSTS, command
+    from effcalc.base.errors import InputError, one_of
+    from effcalc.scaling.search.candidates import COSTS, command
 
     one_of(options.cost, (*COSTS, "latency"), "--cost")
     if (options.cost == "latency") != (options.profiles is not None):
@@ -133,9 +133,9 @@ def _agree(options: SearchOptions, study: StudyOptions) -> None:
 
 def _candidates(options: SearchOptions) -> tuple[list[Candidate], dict[int, float], list[str]]:
     """Return the candidates, the accuracies that a file has for them, and notes."""
-    from effcalc.errors import InputError
-    from effcalc.search.candidates import grid, read_accuracies
-    from effcalc.units import parse_values
+    from effcalc.base.errors import InputError
+    from effcalc.base.units import parse_values
+    from effcalc.scaling.search.candidates import grid, read_accuracies
 
     if options.accuracy is not None:
         known, left_out = read_accuracies(options.accuracy, options.tolerance)
@@ -157,9 +157,9 @@ def _costs(
     networks: Sequence[Scaled],
 ) -> list[float]:
     """What each candidate costs; what costs nothing cannot be weighed."""
-    from effcalc.errors import InputError
-    from effcalc.saved import latency
-    from effcalc.search.candidates import COSTS, fields, filled
+    from effcalc.base.errors import InputError
+    from effcalc.output.saved import latency
+    from effcalc.scaling.search.candidates import COSTS, fields, filled
 
     if options.profiles is not None:
         values = zip(networks, candidates, strict=True)
@@ -173,8 +173,8 @@ def _costs(
 
 def _target(options: SearchOptions) -> float | None:
     """T as given, in the unit of the cost."""
-    from effcalc.errors import InputError
-    from effcalc.units import parse_bytes, parse_count, parse_number
+    from effcalc.base.errors import InputError
+    from effcalc.base.units import parse_bytes, parse_count, parse_number
 
     if options.target is None:
         return None
@@ -219,11 +219,11 @@ def _evaluated(
     from os.path import basename
 
     from effcalc.cli.output import progress
-    from effcalc.search.candidates import command, fields, filled
-    from effcalc.search.evaluate import evaluate
-    from effcalc.search.stores import local, shared, stored
-    from effcalc.search.study import Progress
-    from effcalc.search.work import work
+    from effcalc.scaling.search.candidates import command, fields, filled
+    from effcalc.scaling.search.evaluate import evaluate
+    from effcalc.scaling.search.stores import local, shared, stored
+    from effcalc.scaling.search.study import Progress
+    from effcalc.scaling.search.work import work
 
     name = basename(network).removesuffix(".toml")
     place = options.study or (f"effcalc-{name}" if options.storage else f"{name}.search")
@@ -251,9 +251,9 @@ def _evaluated(
 
 def _family(arch: Arch, best: Candidate, phis: str, workers: int, head: bool) -> Table:
     """STEP 2: the networks at several φ with the best bases."""
-    from effcalc.request import Many
-    from effcalc.units import parse_values
-    from effcalc.views.scaling import scale_table
+    from effcalc.base.units import parse_values
+    from effcalc.scaling.request import Many
+    from effcalc.scaling.tables.scaling import scale_table
 
     values = parse_values(phis, "--then-scale")
     family = Many(len(values), lambda: (best.at(arch, phi, workers, head) for phi in values))

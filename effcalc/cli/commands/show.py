@@ -23,6 +23,6 @@ def show(file: File, output: OutputOptions) -> None:
     effcalc show my-profile.json --columns batch,latency --format markdown
     """
     from effcalc.cli.output import write_table
-    from effcalc.saved import read_saved
+    from effcalc.output.saved import read_saved
 
     write_table(read_saved(file), output)

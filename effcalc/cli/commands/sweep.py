@@ -12,9 +12,9 @@ from effcalc.cli.options import Network, OutputOptions, Workers, whole
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from effcalc.condition import Condition
-    from effcalc.sweep.select import Selection
-    from effcalc.table import Row
+    from effcalc.base.condition import Condition
+    from effcalc.output.table import Row
+    from effcalc.scaling.sweep.select import Selection
 
 Where = Annotated[
     str | None,
@@ -73,19 +73,25 @@ def sweep(
     import sys
     from dataclasses import asdict, replace
 
-    from effcalc.archfile import load
+    from effcalc.base.errors import InputError, need, one_line
     from effcalc.cli.output import progress, write_table
-    from effcalc.errors import InputError, need, one_line
-    from effcalc.formats import find_format
+    from effcalc.network.archfile import load
+    from effcalc.output.formats import find_format
 
     need("numpy", "effcalc sweep", "sweep")
-    from effcalc.request import Many
-    from effcalc.sweep.chunks import Sweep
-    from effcalc.sweep.points import AxesText, space
-    from effcalc.sweep.resume import Journal
-    from effcalc.sweep.work import Work, fingerprint
-    from effcalc.table import Table, select
-    from effcalc.views.sweep import figures_for, number_names, row_text, sweep_columns, sweep_rows
+    from effcalc.output.table import Table, select
+    from effcalc.scaling.request import Many
+    from effcalc.scaling.sweep.chunks import Sweep
+    from effcalc.scaling.sweep.points import AxesText, space
+    from effcalc.scaling.sweep.resume import Journal
+    from effcalc.scaling.sweep.table import (
+        figures_for,
+        number_names,
+        row_text,
+        sweep_columns,
+        sweep_rows,
+    )
+    from effcalc.scaling.sweep.work import Work, fingerprint
 
     typed = {key: getattr(axes, key) for key in AxesText.__dataclass_fields__}
     points = space(AxesText(**typed), axes.settings, axes.random, axes.seed)
@@ -168,9 +174,9 @@ def _choice(
     where: str | None, pareto: str | None, top: int | None, by: str | None, names: list[str]
 ) -> tuple[Condition | None, Selection | None, list[str]]:
     """Read which points are kept, and by which columns."""
-    from effcalc.condition import condition as read_condition
-    from effcalc.errors import InputError
-    from effcalc.sweep.select import Front, Top, read_order
+    from effcalc.base.condition import condition as read_condition
+    from effcalc.base.errors import InputError
+    from effcalc.scaling.sweep.select import Front, Top, read_order
 
     if (top is None) != (by is None):
         raise InputError("--top and --by go together, such as --top 20 --by macs")

@@ -37,11 +37,11 @@ def value(
     effcalc value growth --phi 3 --digits 3
     """
     from effcalc.cli.output import write_figure
-    from effcalc.views.values import saved_figure, scaled_figure
+    from effcalc.scaling.tables.values import saved_figure, scaled_figure
 
     if network.endswith(".json"):
-        from effcalc.errors import InputError
-        from effcalc.saved import read_saved
+        from effcalc.base.errors import InputError
+        from effcalc.output.saved import read_saved
 
         if not scaling.plain:
             raise InputError("a saved table is what it is; give no scaling with it")

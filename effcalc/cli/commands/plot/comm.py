@@ -25,13 +25,13 @@ def comm(
     effcalc plot comm resnet-50 --strategy ddp,zero-3 --compute 300ms -o x.png
     effcalc plot comm --algorithm ring,tree --compute 100ms -o efficiency.html
     """
+    from effcalc.base.units import format_seconds
     from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_plot
     from effcalc.cli.training import predicted
-    from effcalc.comm.model import training_model
-    from effcalc.plots import comm as kind
-    from effcalc.units import format_seconds
-    from effcalc.views.comm import comm_table
+    from effcalc.communication import plot as kind
+    from effcalc.communication.model import training_model
+    from effcalc.communication.tables import comm_table
 
     at = one_network(network, scaling, "plot comm")
     asked = predicted(training_model(at.network), training, wires, spent)

@@ -11,7 +11,7 @@ from effcalc.cli.pictures import PlotOptions
 
 
 def _figures(incomplete: str) -> list[str]:
-    from effcalc.plots.compare import FIGURES
+    from effcalc.scaling.plots.compare import FIGURES
 
     return [name for name in FIGURES if name.startswith(incomplete)]
 
@@ -47,10 +47,10 @@ def compare(plot: PlotOptions, networks: Names = None, figure: Figure = "macs") 
     effcalc plot compare alexnet squeezenet-1.0 --output small.html
     """
     from effcalc.cli.output import write_plot
-    from effcalc.plots import compare as kind
-    from effcalc.request import network_at
-    from effcalc.scaling import WORKERS
-    from effcalc.views.comparison import compare_table
+    from effcalc.scaling.plots import compare as kind
+    from effcalc.scaling.request import network_at
+    from effcalc.scaling.scale import WORKERS
+    from effcalc.scaling.tables.comparison import compare_table
 
     names = list(networks or kind.NETWORKS)
     table = compare_table(names, [network_at(name, WORKERS) for name in names])

@@ -22,10 +22,10 @@ def front(saved: Saved, plot: PlotOptions) -> None:
     Examples:
     effcalc plot front my-search.json --output front.svg
     """
+    from effcalc.base.errors import InputError, one_line
     from effcalc.cli.output import write_plot
-    from effcalc.errors import InputError, one_line
-    from effcalc.plots import front as kind
-    from effcalc.saved import read_saved
+    from effcalc.output.saved import read_saved
+    from effcalc.scaling.plots import front as kind
 
     table = read_saved(saved)
     try:

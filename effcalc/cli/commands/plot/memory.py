@@ -19,11 +19,11 @@ def memory(network: Network, scaling: ScalingOptions, step: StepOptions, plot: P
     """
     from dataclasses import replace
 
+    from effcalc.base.errors import InputError
     from effcalc.cli.memory import request
     from effcalc.cli.output import write_plot
-    from effcalc.errors import InputError
-    from effcalc.plots import memory as kind
-    from effcalc.views.memory import described, timeline
+    from effcalc.footprint import plot as kind
+    from effcalc.footprint.tables import described, timeline
 
     asked = request(network, scaling, replace(step, mode=step.mode or "train"))
     runs = list(asked.runs())

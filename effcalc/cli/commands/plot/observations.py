@@ -28,10 +28,10 @@ def observations(plot: PlotOptions, networks: Names = None) -> None:
     effcalc plot observations --output observations.svg
     effcalc plot observations efficientnet-b0 resnet-50 --output two.png
     """
-    from effcalc.archfile import load
     from effcalc.cli.output import write_plot
-    from effcalc.plots import observations as kind
-    from effcalc.views.published import observations_table
+    from effcalc.network.archfile import load
+    from effcalc.scaling.plots import observations as kind
+    from effcalc.scaling.tables.published import observations_table
 
     names = networks or ["efficientnet-b0", "mobilenet-v1", "mobilenet-v2", "resnet-50"]
     tables = [observations_table(load(name)[0]) for name in names]

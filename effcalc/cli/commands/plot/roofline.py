@@ -24,7 +24,7 @@ def roofline(saved: Saved, plot: PlotOptions) -> None:
     effcalc plot roofline my-profile.json --theme dark --output roofline.png
     """
     from effcalc.cli.output import write_plot
-    from effcalc.plots import roofline as kind
-    from effcalc.saved import read_saved
+    from effcalc.output.saved import read_saved
+    from effcalc.profiling import plot as kind
 
     write_plot(kind.roofline(read_saved(saved)), plot)

@@ -11,7 +11,7 @@ from effcalc.cli.pictures import PlotOptions
 
 
 def _figures(incomplete: str) -> list[str]:
-    from effcalc.plots.scaling import FIGURES
+    from effcalc.scaling.plots.scaling import FIGURES
 
     return [name for name in FIGURES if name.startswith(incomplete)]
 
@@ -47,9 +47,9 @@ def scaling(
 
     from effcalc.cli.networks import scaled_networks
     from effcalc.cli.output import progress, write_plot
-    from effcalc.plots import scaling as kind
-    from effcalc.scaling import WORKERS, released, scaled
-    from effcalc.views.scaling import scale_table
+    from effcalc.scaling.plots import scaling as kind
+    from effcalc.scaling.scale import WORKERS, released, scaled
+    from effcalc.scaling.tables.scaling import scale_table
 
     ratios = (scaling.depth, scaling.width, scaling.resolution, scaling.image_size)
     if scaling.phi is None and all(value is None for value in (*ratios, scaling.variant)):

@@ -26,8 +26,8 @@ def stages(
     """
     from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_plot
-    from effcalc.plots import stages as kind
-    from effcalc.views.scaling import breakdown_table
+    from effcalc.scaling.plots import stages as kind
+    from effcalc.scaling.tables.scaling import breakdown_table
 
     at = one_network(network, scaling, "effcalc plot stages")
     write_plot(kind.stages(breakdown_table(at.network, per, at.title)), plot)

@@ -1,0 +1,3 @@
+"""The version of effcalc, which wheels and everything written carry."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What distributed training sends: collectives, strategies, links, and how much of it shows."""

@@ -1,0 +1,56 @@
+"""The largest batch, and the largest φ, whose step fits a memory.
+
+The memory of a step does not shrink as the batch grows, and hardly as φ grows, so the largest is
+found by doubling and bisection on exact predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from effcalc.footprint.predict import Prediction, predict
+from effcalc.footprint.step import Step
+from effcalc.network.arch import Arch
+from effcalc.network.network import Network
+from effcalc.scaling.scale import Scaled, build
+from effcalc.scaling.solve import largest, search
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The largest value that fits, None where none does, and the step that then runs."""
+
+    what: str
+    value: int | float | None
+    prediction: Prediction | None
+
+
+def fit_batch(at: Callable[[int], Network], step: Step, limit: int) -> Fitted:
+    """Find the largest batch whose step needs at most `limit` bytes; `at(batch)` is the network."""
+
+    def state(batch: int) -> int:
+        return int(predict(at(batch), step).peak.total > limit)
+
+    found, _ = search(state, 1, lowest=1)
+    return Fitted("batch", found, None if found is None else predict(at(found), step))
+
+
+def fit_phi(
+    arch: Arch,
+    bases: tuple[float, float, float],
+    batch: int,
+    step: Step,
+    limit: int,
+    head: bool = True,
+) -> Fitted:
+    """Find the largest φ, in steps of 0.001, at which a batch needs at most `limit` bytes."""
+
+    def needs(at: Scaled) -> Prediction:
+        return predict(build(at.arch, at.scaling, batch, head), step)
+
+    def over(at: Scaled) -> bool:
+        return needs(at).peak.total > limit
+
+    (fit,) = largest(arch, over, *bases, workers=1, head=head, kinds=("phi",))
+    return Fitted("φ", fit.value, None if fit.scaled is None else needs(fit.scaled))

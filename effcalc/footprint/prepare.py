@@ -1,0 +1,265 @@
+"""A network as the layers that one step runs: precision, what training changes, the loss."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from effcalc.footprint.step import Step
+from effcalc.network.network import Layer, Network, Tensor, spread
+from effcalc.network.ops import OPS
+
+LOW, HIGH = "bfloat16", "float32"
+
+_LOWER = """
+    conv conv_transpose conv_tbc linear mm bmm mv addmm addbmm baddbmm addmv einsum attention
+    attention_flash attention_efficient attention_cudnn attention_flash_cpu
+"""
+_HIGHER = {
+    "cpu": """
+        log_softmax nll_loss binary_cross_entropy mse_loss smooth_l1_loss huber_loss
+        multi_margin_loss grid_sampler_2d grid_sampler_3d prod fft rfft irfft cdist
+    """,
+    "cuda": """
+        softmax log_softmax nll_loss binary_cross_entropy mse_loss smooth_l1_loss huber_loss
+        multi_margin_loss layer_norm group_norm norm pow exp expm1 log log10 log1p log2 rsqrt
+        reciprocal sum cumsum cumprod prod softplus acos asin cosh sinh tan erfinv cdist
+    """,
+}
+"""What torch.autocast runs in the lower precision, and in float32; by effcalc's operator names.
+
+Source: https://docs.pytorch.org/docs/stable/amp.html, operator lists of CPU and CUDA."""
+
+_NORMS = ("batch_norm", "layer_norm", "group_norm", "rms_norm")
+
+
+def prepared(network: Network, step: Step) -> Network:
+    """Return the network whose layers the step runs, first and last repeats written out.
+
+    A training step ends with the cross entropy of the network's result and integer labels
+    (mean over the batch; over all pixels where the result is an image).
+    """
+    network = spread(network)
+    if step.train:
+        network = _with_loss(_renewed(network, step.device))
+    if step.dtype == "bf16":
+        network = _converted(network)
+    elif step.dtype == "amp":
+        network = _autocast(network, step.device)
+    return replace(network, deaths=_lifetimes(network, step.train))
+
+
+def _renewed(network: Network, device: str) -> Network:
+    """Give layers that are the identity at evaluation alone (dropout) memory of their own."""
+    first = next((la.block for la in network.layers if la.block != la.stage), "")
+    fresh = _numbers(network)
+    storages: dict[int, int] = {}
+    layers = []
+    changed = False
+    for la in network.layers:
+        op = OPS.get(la.op)
+        renews = bool(op and op.saves and op.saves(la, device).renews)
+        if renews and la.op == "stochastic_depth" and la.block == first:
+            renews = False  # its rate is 0
+        changed |= renews
+        if changed:
+            operands = tuple(t._replace(storage=storages.get(t.id, t.storage)) for t in la.operands)
+            outputs = la.outputs
+            if renews:
+                outputs = (la.outputs[0]._replace(storage=next(fresh)), *la.outputs[1:])
+            elif la.memory != "new":
+                outputs = (la.outputs[0]._replace(storage=operands[0].storage), *la.outputs[1:])
+            storages.update((t.id, t.storage) for t in outputs)
+            memory = "new" if renews else la.memory
+            la = replace(la, operands=operands, outputs=outputs, memory=memory)
+        layers.append(la)
+    outputs = tuple(t._replace(storage=storages.get(t.id, t.storage)) for t in network.outputs)
+    return replace(network, layers=tuple(layers), outputs=outputs)
+
+
+def _numbers(network: Network) -> itertools.count[int]:
+    """Numbers that no tensor or storage of a network has."""
+    tensors = (
+        *network.inputs,
+        *(t for la in network.layers for t in (*la.operands, *la.outputs)),
+    )
+    return itertools.count(max((max(t.id, t.storage) for t in tensors), default=0) + 1)
+
+
+def _with_loss(network: Network) -> Network:
+    """Append the loss, and the labels that it reads to the inputs."""
+    fresh = _numbers(network)
+    logits = network.outputs[0]
+    n, classes, *pixels = (*logits.shape, 1)[: max(2, len(logits.shape))]
+    labels = _made(fresh, (n, *pixels), "int64")
+    log = _made(fresh, (n, classes, *pixels), logits.dtype)
+    loss, weight = (_made(fresh, (), logits.dtype) for _ in range(2))
+    layers = (
+        Layer("loss", "log_softmax", (logits,), (log,)),
+        Layer("loss", "nll_loss", (log, labels), (loss, weight)),
+    )
+    return replace(
+        network,
+        inputs=(*network.inputs, labels),
+        outputs=(loss,),
+        layers=(*(la for la in network.layers if la.op != "unused"), *layers),
+    )
+
+
+def _made(fresh: Iterable[int], shape: tuple[int, ...], dtype: str) -> Tensor:
+    number = next(iter(fresh))
+    return Tensor(number, shape, dtype, number)
+
+
+def _lowered(t: Tensor) -> Tensor:
+    return t._replace(dtype=LOW) if t.dtype == HIGH else t
+
+
+def _converted(network: Network) -> Network:
+    """`model.to(bfloat16)`, and images of it; what is not float32 stays."""
+    layers = tuple(
+        replace(
+            la,
+            operands=tuple(map(_lowered, la.operands)),
+            outputs=tuple(map(_lowered, la.outputs)),
+            params=tuple(p._replace(dtype=LOW) if p.dtype == HIGH else p for p in la.params),
+        )
+        for la in network.layers
+    )
+    sizes = _sizes(network, {t.storage for la in layers for t in la.outputs if t.dtype == LOW})
+    return replace(
+        network,
+        inputs=tuple(map(_lowered, network.inputs)),
+        outputs=tuple(map(_lowered, network.outputs)),
+        layers=layers,
+        storage_bytes=sizes,
+    )
+
+
+def _sizes(network: Network, halved: set[int]) -> Mapping[int, int]:
+    """Observed sizes of storages, half where they now hold bfloat16."""
+    return {s: n // 2 if s in halved else n for s, n in network.storage_bytes.items()}
+
+
+def _autocast(network: Network, device: str) -> Network:
+    """Insert the casts of torch.autocast, and follow the dtypes that result.
+
+    Weights are cast once and stay cached until autocast ends (the attribute "cached"). Operators
+    on neither list take their operands as they are, and make the wider of their dtypes.
+    """
+    lower, higher = _LOWER.split(), _HIGHER[device].split()
+    fresh = _numbers(network)
+    dtypes: dict[int, str] = {}
+    cached: dict[str, Tensor] = {}
+    halved: set[int] = set()
+    layers: list[Layer] = []
+
+    def cast(la: Layer, t: Tensor, dtype: str) -> Tensor:
+        if t.dtype not in (LOW, HIGH) or t.dtype == dtype:
+            return t
+        if t.param in cached:
+            return cached[t.param]
+        made = _made(fresh, t.shape, dtype)
+        attrs = {"autocast": True, "cached": bool(t.param)}
+        layers.append(
+            Layer(la.name, "to_copy", (t,), (made,), (), attrs, "new", la.stage, la.block, la.count)
+        )
+        if t.param:
+            cached[t.param] = made
+        return made
+
+    for la in network.layers:
+        operands = [t._replace(dtype=dtypes.get(t.id, t.dtype)) for t in la.operands]
+        if la.op in lower:
+            dtype = LOW
+            operands = [cast(la, t, LOW) for t in operands[::-1]][::-1]
+        elif la.op in higher or (
+            device == "cpu" and la.op == "avg_pool" and len(operands[0].shape) == 5
+        ):
+            dtype = HIGH
+            operands = [cast(la, t, HIGH) for t in operands]
+        else:
+            read = {t.dtype for t in operands if not t.param and t.shape and _is_float(t)}
+            dtype = LOW if read == {LOW} else HIGH
+        outputs = []
+        for i, t in enumerate(la.outputs):
+            if dtype == LOW and t.dtype == HIGH and not (i and la.op in _NORMS):
+                t = t._replace(dtype=LOW)
+                halved.add(t.storage)
+            dtypes[t.id] = t.dtype
+            outputs.append(t)
+        layers.append(replace(la, operands=tuple(operands), outputs=tuple(outputs)))
+    return replace(
+        network,
+        layers=tuple(layers),
+        outputs=tuple(t._replace(dtype=dtypes.get(t.id, t.dtype)) for t in network.outputs),
+        storage_bytes=_sizes(network, halved),
+    )
+
+
+def _is_float(t: Tensor) -> bool:
+    return t.dtype in (LOW, HIGH)
+
+
+def _lifetimes(network: Network, train: bool) -> Mapping[int, int]:
+    """Last layer of each storage, beside what autograd keeps.
+
+    Built modules drop a value after its last use; while they train, a group of layers is called
+    with its arguments, and Python's call holds those until the group returns.
+    """
+    layers = network.layers
+    end = len(layers)
+    observed = _moved(network) if network.deaths else {}
+    last = dict(observed)
+    ends: dict[str, int] = {}
+    for i, la in enumerate(layers):
+        parts = la.name.split(".")
+        for depth in range(1, len(parts) + 1):
+            ends[".".join(parts[:depth])] = i
+    makers: dict[int, str] = {}
+    for i, la in enumerate(layers):
+        for t in la.operands:
+            if t.storage < 0 or t.storage in observed:
+                continue
+            held = i
+            if train and not network.deaths:
+                held = max(i, ends[_group(makers.get(t.id, ""), la.name)])
+            last[t.storage] = max(last.get(t.storage, 0), held)
+        for t in la.outputs:
+            makers[t.id] = la.name
+            if t.storage not in observed:
+                last[t.storage] = max(last.get(t.storage, 0), i)
+    for la in layers:
+        if la.attrs.get("cached"):
+            last[la.outputs[0].storage] = end
+    if train:
+        # The loss is called with the network's result, and casts it for the whole call.
+        called = [*layers[-2].operands, *(layers[-3].operands if _is_cast(layers[-3]) else ())]
+        for t in called:
+            if t.storage in last:
+                last[t.storage] = max(last[t.storage], end - 1)
+    for t in (*network.inputs, *network.outputs):  # the caller holds them
+        last[t.storage] = end
+    return last
+
+
+def _is_cast(layer: Layer) -> bool:
+    return "autocast" in layer.attrs
+
+
+def _group(maker: str, reader: str) -> str:
+    """Name of the outermost group around `reader` that `maker` is not in; or of `reader`."""
+    parts = reader.split(".")
+    shared = 0
+    for mine, theirs in zip(parts, maker.split("."), strict=False):
+        if mine != theirs:
+            break
+        shared += 1
+    return ".".join(parts[: shared + 1])
+
+
+def _moved(network: Network) -> dict[int, int]:
+    """Observed deaths, in the numbers of layers as they are now that casts are among them."""
+    places = [i for i, la in enumerate(network.layers) if not _is_cast(la)]
+    return {s: places[min(i, len(places) - 1)] for s, i in network.deaths.items()}

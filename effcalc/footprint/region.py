@@ -1,0 +1,56 @@
+"""Stretches of a step that the backward pass computes again, where there is checkpointing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+
+from effcalc.footprint.autograd import Node
+from effcalc.footprint.step import Step
+from effcalc.footprint.tape import Memory
+from effcalc.network.network import Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Layers that the backward pass computes again as a whole (`again`), or all layers.
+
+    `entry` holds what they read from outside, kept until their backward is done.
+    """
+
+    segments: tuple[tuple[int, tuple[int, ...]], ...]  # repeats, layers of one block
+    again: bool = False
+    keepers: tuple[int, ...] = ()  # those of which anything is kept
+    entry: dict[int, Memory] = field(default_factory=dict)
+
+    @property
+    def repeats(self) -> int:
+        """How often the whole region repeats."""
+        return self.segments[0][0] if self.again and len(self.segments) == 1 else 1
+
+    @property
+    def places(self) -> list[int]:
+        """Numbers of the layers."""
+        return [i for _, places in self.segments for i in places]
+
+
+def _unit(layer: Layer) -> str:
+    """What is gathered and sharded at once: a block; of a traced network two parts of the name."""
+    return layer.block or ".".join(layer.name.split(".")[:2])
+
+
+def regions(layers: Sequence[Layer], nodes: Sequence[Node], step: Step) -> list[Region]:
+    """Cut a step's layers into what the backward pass computes again as a whole, or take all."""
+    again = step.train and step.checkpoint != "none"
+    per = attrgetter(step.checkpoint) if again else lambda layer: ""
+    found = []
+    for name, run in groupby(range(len(layers)), lambda i: per(layers[i])):
+        blocks = groupby(run, lambda i: (_unit(layers[i]), layers[i].count))
+        segments = tuple((key[1], tuple(places)) for key, places in blocks)
+        # A part of one layer is that layer's module, which is never computed again.
+        leaf = not name or layers[segments[0][1][0]].name == name
+        keepers = tuple(i for _, places in segments for i in places if again and nodes[i].keeps)
+        found.append(Region(segments, not leaf, keepers))
+    return found

@@ -1,0 +1,1 @@
+"""A network as Python code that needs torch alone."""

@@ -1,0 +1,242 @@
+"""The text of a definition: a class with its forward pass, or a function that makes a sequence."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from effcalc.models.pycode.definition import (
+    KERNEL_HALF,
+    Absent,
+    Definition,
+    Flag,
+    Known,
+    default_of,
+    positional,
+)
+from effcalc.network.ops import Function, Module
+
+WIDTH = 100
+_INFIX = {"torch:add": "+", "torch:mul": "*", "torch:div": "/", "torch:pow": "**"}
+
+
+def call_text(head: str, arguments: Sequence[str], tail: str = "", indent: int = 0) -> str:
+    """Write a call on one line, or with its arguments on a line of their own, or one each."""
+    space, inner = " " * indent, " " * (indent + 4)
+    line = f"{space}{head}({', '.join(arguments)}){tail}"
+    if len(line) <= WIDTH or not arguments:
+        return line
+    if len(inner + ", ".join(arguments)) <= WIDTH:
+        return f"{space}{head}(\n{inner}{', '.join(arguments)}\n{space}){tail}"
+    each = "".join(f"{inner}{argument},\n" for argument in arguments)
+    return f"{space}{head}(\n{each}{space}){tail}"
+
+
+def function_text(made: Definition, name: str, doc: str, known: Known) -> str:
+    """Write a function that makes an `nn.Sequential`."""
+    lines = "".join(
+        call_text(f'"{child}": {how.path}', _arguments(made, child, known), ",", 16) + "\n"
+        for child, how in made.template.children.items()
+    )
+    return (
+        f"{call_text(f'def {name}', _signature(made), ' -> nn.Sequential:')}\n"
+        f'    """{doc}"""\n'
+        "    return nn.Sequential(\n"
+        "        OrderedDict(\n"
+        f"            {{\n{lines}            }}\n"
+        "        )\n"
+        "    )\n"
+    )
+
+
+def class_text(made: Definition, name: str, doc: str, known: Known) -> str:
+    """Write a class whose forward pass calls the children in order."""
+    lines = [f"class {name}(nn.Module):", f'    """{doc}"""', ""]
+    signature = ["self", *_signature(made)]
+    lines += [call_text("def __init__", signature, " -> None:", 4), "        super().__init__()"]
+    lines += [f"        self.{key} = {key}" for key in _stored(made)]
+    for child, how in made.template.children.items():
+        if isinstance(how, Module):
+            call = call_text(how.path, _arguments(made, child, known))
+            flag = _flag(made, child)
+            if flag is not None:
+                other = "None" if _conditional(made, child) else "nn.Identity()"
+                call = f"{call} if {flag.name} else {other}"
+            line = f"        self.{child} = {call}"
+            if len(line) > WIDTH and flag is None:
+                head = f"self.{child} = {how.path}"
+                line = call_text(head, _arguments(made, child, known), "", 8)
+            elif len(line) > WIDTH:
+                line = f"        self.{child} = (\n            {call}\n        )"
+            lines.append(line)
+    lines.append("")
+    inputs = [f"{_input(i)}: Tensor" for i in range(made.template.part.inputs)]
+    results = made.template.part.results
+    kind = "Tensor" if len(results) == 1 else f"tuple[{', '.join(['Tensor'] * len(results))}]"
+    lines.append(call_text("def forward", ["self", *inputs], f" -> {kind}:", 4))
+    lines += _forward(made)
+    return "\n".join(lines) + "\n"
+
+
+def _signature(made: Definition) -> list[str]:
+    found = []
+    for p in made.parameters:
+        kind = type(next(v for v in p.values if v is not Absent)).__name__
+        found.append(f"{p.name}: {kind}" + ("" if p.default is Absent else f" = {p.default!r}"))
+    return found + [f"{f.name}: bool = {f.default}" for f in made.flags]
+
+
+def _arguments(made: Definition, child: str, known: Known) -> list[str]:
+    """Arguments of a child's constructor, without those that are its defaults."""
+    how = made.template.children[child]
+    found: list[str] = []
+    named = False
+    for key in how.arguments:
+        value = _value(made, child, key, known)
+        if value is None:
+            named = True
+            continue
+        optional = default_of(how, key, known) is not Absent
+        named = named or optional or not positional(key)
+        found.append(f"{key}={value}" if named else value)
+    return found
+
+
+def _value(made: Definition, child: str, key: str, known: Known) -> str | None:
+    """Text of a child's argument: a parameter's name or a literal; None for its default."""
+    for p in made.parameters:
+        if (child, key) in p.slots:
+            return p.name
+    literal = made.literals[child, key]
+    if literal == KERNEL_HALF:
+        return f"{_value(made, child, 'kernel_size', known)} // 2"
+    default = default_of(made.template.children[child], key, known)
+    return None if default is not Absent and literal == default else repr(literal)
+
+
+def _stored(made: Definition) -> list[str]:
+    """Parameters and flags that the forward pass needs."""
+    functions = [c for c, how in made.template.children.items() if isinstance(how, Function)]
+    found = [p.name for p in made.parameters if any(child in functions for child, _ in p.slots)]
+    return found + [
+        f.name for f in made.flags if _bypassed(made, f) and not _has_module(made, f.name)
+    ]
+
+
+def _flag(made: Definition, child: str) -> Flag | None:
+    return next((f for f in made.flags if child in f.children), None)
+
+
+def _has_module(made: Definition, child: str) -> bool:
+    return isinstance(made.template.children.get(child), Module)
+
+
+def _bypassed(made: Definition, flag: Flag) -> bool:
+    """Whether the forward pass must ask for a flag: an identity in place of a child won't do."""
+    first = {step.child: step.reads[0] for step in made.template.part.steps}
+    return any(
+        not _has_module(made, child) or made.alias[child] != first[child] for child in flag.children
+    )
+
+
+def _conditional(made: Definition, child: str) -> bool:
+    flag = _flag(made, child)
+    return flag is not None and _bypassed(made, flag)
+
+
+def _input(number: int) -> str:
+    return "x" if number == 0 else f"x{number}"
+
+
+def _forward(made: Definition) -> list[str]:
+    """Lines of the forward pass; a variable is used again once its value is no longer needed."""
+    part = made.template.part
+    last: dict[int, int] = {}
+    for index, step in enumerate(part.steps):
+        last.update(dict.fromkeys(step.reads, index))
+        if _conditional(made, step.child):
+            last[made.alias[step.child]] = index
+    last.update(dict.fromkeys(part.results, len(part.steps)))
+    names = {slot: _input(slot) for slot in range(part.inputs)}
+    lines: list[str] = []
+    asked: Flag | None = None
+
+    def fresh(child: str, index: int) -> str:
+        used = {name for slot, name in names.items() if last.get(slot, -1) >= index}
+        return next(
+            n for n in ("x", "y", "z", child, *(f"y{i}" for i in range(999))) if n not in used
+        )
+
+    for index, step in enumerate(part.steps):
+        expression = _expression(made, step.child, [names[slot] for slot in step.reads])
+        flag = _flag(made, step.child) if _conditional(made, step.child) else None
+        if flag is not None:
+            stand_in = made.alias[step.child]
+            name = names[stand_in]
+            if last[stand_in] > index:
+                name = fresh(step.child, index)
+                lines.append(f"        {name} = {names[stand_in]}")
+                asked = None
+            if asked != flag:
+                present = flag.name
+                test = f"self.{present}" + (" is not None" if _has_module(made, present) else "")
+                lines.append(f"        if {test}:")
+            lines.append(f"            {name} = {expression}")
+            names[step.makes[0]] = name
+        else:
+            dying = [names[slot] for slot in step.reads if last[slot] == index]
+            made_names = []
+            for slot in step.makes:
+                # A branch's own name gives way where branches join.
+                name = dying[0] if dying and len(dying[0]) == 1 else min(dying, key=len, default="")
+                dying = []
+                names[slot] = name or fresh(step.child, index)
+                made_names.append(names[slot])
+            lines.append(f"        {', '.join(made_names)} = {expression}")
+        asked = flag
+    returned = ", ".join(names[slot] for slot in part.results)
+    head = f"        {returned} = "
+    if lines[-1].startswith(head) and not lines[-1].startswith("         "):
+        lines[-1] = f"        return {lines[-1][len(head) :]}"
+    else:
+        lines.append(f"        return {returned}")
+    return lines
+
+
+def _expression(made: Definition, child: str, values: Sequence[str]) -> str:
+    how = made.template.children[child]
+    if isinstance(how, Module):
+        return f"self.{child}({', '.join(values)})"
+    rest = {}
+    for key in how.arguments:
+        names = [p.name for p in made.parameters if (child, key) in p.slots]
+        rest[key] = f"self.{names[0]}" if names else repr(made.literals[child, key])
+    if how.path in _INFIX:
+        left, right = [*values, *rest.values()]
+        space = "" if how.path == "torch:pow" else " "
+        return f"{left}{space}{_INFIX[how.path]}{space}{right}"
+    named = [f"{key}={value}" for key, value in rest.items()]
+    if how.path.startswith("torch:Tensor."):
+        first, *others = values
+        return f"{first}.{how.path.rpartition('.')[2]}({', '.join([*others, *named])})"
+    operands = [f"[{', '.join(values)}]"] if how.listed else list(values)
+    function = how.path.replace(":", ".").removeprefix("torch.nn.")
+    if function != how.path.replace(":", "."):
+        function = f"nn.{function}"
+    return f"{function}({', '.join([*operands, *named])})"
+
+
+def row_text(stage: str, repeats: int, block: str, arguments: Mapping[str, Any]) -> str:
+    """Write a row of the table of stages, what goes on in a line of its own further right."""
+    head = f'    Row("{stage}", {repeats}, {block}, dict('
+    texts = [f"{key}={value!r}" for key, value in arguments.items()]
+    lines = textwrap.wrap(
+        ", ".join(texts) + ")),",
+        WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines) if texts else f"{head})),"

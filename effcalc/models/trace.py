@@ -1,0 +1,262 @@
+"""Run a torch module once and describe what it ran as a `Network`."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import sys
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from effcalc.models.record import Held, Recorder
+from effcalc.network.network import Layer, Network, Param, Tensor
+
+
+def trace(
+    module: nn.Module,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    grad: bool = False,
+    then: Callable[[Any], None] | None = None,
+    on_save: Callable[[Tensor, str], None] | None = None,
+) -> Network:
+    """Run `module(*args, **kwargs)` once and return every operator that it ran.
+
+    The module runs as it is: on the device of its tensors (meta ones cost neither time nor
+    memory), in the mode that it is in (`module.train()` before for a training step), with
+    autograd where `grad` is true. The random state of torch, NumPy and Python is put back
+    afterwards, and no hook is left anywhere; what the module's own forward changes in itself
+    (running statistics, caches) stays changed. To leave a module alone trace its `stand_in`.
+
+    The result has a layer with `count` 1 for each operator, in the order of running, named after
+    the module that ran it ("" for the module itself). `operands` are the operator's tensors in
+    its schema's order; of a linear layer x, weight, bias. `memory` says whether a result is new,
+    a view, or written in place, `storage_bytes` how large each storage really is, and `deaths`
+    the last layer during which it was alive, observed when torch freed it: with `grad` that
+    includes what autograd keeps for the backward pass. A parameter belongs to the first layer
+    that reads it, and one that nothing reads to a last layer of operator "unused".
+
+    `then(outputs)` runs after the forward pass, recorded too: a loss, a backward pass, an
+    optimizer. Its layers have the attribute "phase" set to "backward", and the backward of an
+    operator is named after the module whose forward made it. `on_save(tensor, path)` is told
+    each tensor that autograd saves while the forward runs, by the numbers that the layers use,
+    and the module that saves it.
+
+    Whatever the module raises passes through; its attribute `effcalc_path` is then the path of
+    the innermost module that raised it.
+    """
+    kwargs = dict(kwargs or {})
+    tensors = [*_state(module), *tensors_in((args, kwargs))]
+    on_meta = bool(tensors) and all(t.is_meta for t in tensors)
+    if any(nn.parameter.is_lazy(t) for t in tensors):
+        # A lazy module makes its parameters when it first runs.
+        with torch.no_grad(), _random_state(), _default_device(on_meta):
+            module(*args, **kwargs)
+    held = Held(module)
+    names = _Names(module)
+    recorder = Recorder(held, names.current)
+    inputs = tuple(recorder.number(t) for t in tensors_in((args, kwargs)))
+    with ExitStack() as stack:
+        stack.enter_context(_random_state())
+        stack.enter_context(torch.set_grad_enabled(grad))
+        stack.enter_context(_default_device(on_meta))
+        stack.enter_context(names.follow())
+        if on_save is not None:
+            tell = on_save
+
+            def pack(tensor: torch.Tensor) -> torch.Tensor:
+                tell(recorder.number(tensor), names.current())
+                return tensor
+
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t))
+        with recorder:
+            result = module(*args, **kwargs)
+        outputs = tuple(recorder.number(t) for t in tensors_in(result))
+        if then is not None:
+            recorder.phase = "backward"
+            names.forward_done()
+            with recorder:
+                then(result)
+        recorder.finish()
+    return Network(
+        type(module).__name__,
+        inputs,
+        outputs,
+        _with_leftovers(recorder, held),
+        recorder.deaths,
+        recorder.storage_bytes,
+        recorder.uncounted,
+        names.uncalled(module, held, recorder.charged),
+        module.training,
+    )
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in nested containers: sequences, mappings, sets, dataclasses."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for v in value.values():
+            yield from tensors_in(v)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for v in value:
+            yield from tensors_in(v)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for f in dataclasses.fields(value):
+            yield from tensors_in(getattr(value, f.name, None))
+
+
+class _Names:
+    """Knows in which module torch is: the stack of running ones, and who made a backward node."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._paths = {id(m): path for path, m in module.named_modules()}
+        self._stack = [""]
+        self._entered: set[int] = set()
+        self._made: list[int] = [0]  # first backward node of each stretch of one module
+        self._makers: list[str] = [""]
+        self._backward = False
+
+    def current(self) -> str:
+        """Return the path of the running module; in a backward pass that of the node's maker."""
+        if self._backward and len(self._stack) == 1:
+            node = torch._C._current_autograd_node()
+            if node is not None:
+                stretch = bisect_right(self._made, node._sequence_nr())
+                # Nodes that accumulate a parameter's gradient have the largest number of all.
+                return self._makers[stretch - 1] if stretch < len(self._made) else ""
+        return self._stack[-1]
+
+    def forward_done(self) -> None:
+        """From here on operators belong to a backward pass."""
+        self._mark()
+        self._backward = True
+
+    def _mark(self) -> None:
+        if not self._backward and torch.is_grad_enabled():
+            self._made.append(torch._C._autograd._get_sequence_nr())
+            self._makers.append(self._stack[-1])
+
+    @contextmanager
+    def follow(self) -> Iterator[None]:
+        """Follow module calls by way of `nn.Module.__call__`, which is put back afterwards.
+
+        Hooks would not see the operators of other hooks and would change the modules; a call of
+        another thread passes through.
+        """
+        original = nn.Module.__call__
+        thread = threading.get_ident()
+
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != thread:
+                return original(module, *args, **kwargs)
+            # A module that is not registered anywhere belongs to the one that calls it.
+            path = self._paths.get(id(module), self._stack[-1])
+            self._stack.append(path)
+            self._entered.add(id(module))
+            self._mark()
+            try:
+                return original(module, *args, **kwargs)
+            except Exception as error:
+                if not hasattr(error, "effcalc_path"):
+                    error.effcalc_path = path  # type: ignore[attr-defined]
+                raise
+            finally:
+                self._stack.pop()
+                self._mark()
+
+        nn.Module.__call__ = call  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            nn.Module.__call__ = original  # type: ignore[method-assign]
+
+    def uncalled(self, module: nn.Module, held: Held, read: set[str]) -> tuple[str, ...]:
+        """Return the outermost modules with parameters or buffers that nothing ran or read."""
+        modules = dict(module.named_modules())
+        active: set[str] = set()
+        for path, m in modules.items():
+            if id(m) in self._entered or any(held.keys[name] in read for name in _own(path, m)):
+                while path and path not in active:
+                    active.add(path)
+                    path = path.rpartition(".")[0]
+                active.add("")
+        return tuple(
+            path
+            for path, m in modules.items()
+            if path not in active
+            and path.rpartition(".")[0] in active
+            and next(_state(m), None) is not None
+        )
+
+
+def _own(path: str, module: nn.Module) -> Iterator[str]:
+    """Yield the paths of the parameters and buffers that a module itself holds."""
+    for members in (module.named_parameters(path, False), module.named_buffers(path, False)):
+        for name, _ in members:
+            yield name
+
+
+def _state(module: nn.Module) -> Iterator[torch.Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def _with_leftovers(recorder: Recorder, held: Held) -> tuple[Layer, ...]:
+    """Give the parameters and buffers that no operator read to the layers of their modules.
+
+    A buffer that evaluation leaves alone (a batch norm's step counter) goes to its module's first
+    layer that has parameters, a parameter that was only looked at to that view; the rest to
+    layers "unused".
+    """
+    layers = recorder.layers
+    first: dict[str, int] = {}
+    for i in sorted(range(len(layers)), key=lambda i: not layers[i].params):
+        first.setdefault(layers[i].name, i)
+    more: dict[int, list[Param]] = {}
+    unused: dict[str, list[Param]] = {}
+    for key, param in held.params.items():
+        if key in recorder.charged:
+            continue
+        owner = key.rpartition(".")[0]
+        place = recorder.viewed.get(key, first.get(owner) if param.buffer else None)
+        if place is None:
+            unused.setdefault(owner, []).append(param)
+        else:
+            more.setdefault(place, []).append(param)
+    for place, params in more.items():
+        layers[place] = replace(layers[place], params=(*layers[place].params, *params))
+    return (
+        *layers,
+        *(Layer(owner, "unused", (), (), tuple(params)) for owner, params in unused.items()),
+    )
+
+
+@contextmanager
+def _random_state() -> Iterator[None]:
+    """Put the random state of torch, Python and NumPy back afterwards."""
+    numpy = sys.modules.get("numpy")
+    python_state = random.getstate()
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda = range(torch.cuda.device_count()) if started else ()
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            yield
+    finally:
+        random.setstate(python_state)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
+
+
+def _default_device(on_meta: bool) -> AbstractContextManager[Any]:
+    """Where everything is on meta, tensors that the forward makes are to be there too."""
+    return torch.device("meta") if on_meta else nullcontext()

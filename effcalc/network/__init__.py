@@ -1,0 +1,1 @@
+"""The one description of a network, its operators, and the architecture files behind it."""

@@ -1,0 +1,82 @@
+"""When memory is alive: one account of storages for analytic and for traced networks.
+
+A storage is alive from the layer that makes it to its last use, both included; the caller holds
+the network's inputs throughout, as torch's caller does. Views and in-place results share their
+source's storage. Repeated blocks are looked at once: each repeat has the same peak.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from effcalc.base.num import maximum
+from effcalc.base.units import dtype_bytes
+from effcalc.network.network import Network, Tensor
+
+
+class Activations(NamedTuple):
+    """Activation memory of one forward pass, in bytes.
+
+    `outputs` sums what every operator allocates (results that are neither views nor in place);
+    `peak` is the most that is alive at once, the input included.
+    """
+
+    outputs: int
+    peak: int
+
+
+def tensor_bytes(t: Tensor) -> int:
+    """Bytes of a tensor's elements."""
+    return t.numel * dtype_bytes(t.dtype)
+
+
+def births(network: Network) -> list[list[tuple[int, int]]]:
+    """For each layer, the storages that it allocates with their bytes."""
+    known = {t.storage for t in network.inputs}
+    found: list[list[tuple[int, int]]] = []
+    for layer in network.layers:
+        born = []
+        for t in layer.outputs:
+            # A view of a constant that the module held before is not an activation.
+            if layer.memory == "new" and not t.param and t.storage not in known:
+                known.add(t.storage)
+                born.append((t.storage, network.storage_bytes.get(t.storage) or tensor_bytes(t)))
+        found.append(born)
+    return found
+
+
+def last_uses(network: Network) -> dict[int, int]:
+    """For each storage the number of the last layer that uses it; what is returned has no last."""
+    last: dict[int, int] = {}
+    for index, layer in enumerate(network.layers):
+        for t in (*layer.operands, *layer.outputs):
+            last[t.storage] = index
+    last.update(network.deaths)
+    for t in network.outputs:
+        last[t.storage] = len(network.layers)
+    return last
+
+
+def allocated(network: Network) -> list[int]:
+    """Activation bytes that each layer allocates, times its count."""
+    return [
+        sum(size for _, size in born) * layer.count
+        for layer, born in zip(network.layers, births(network), strict=True)
+    ]
+
+
+def activations(network: Network) -> Activations:
+    """Activation bytes of evaluating a network without gradients."""
+    last = last_uses(network)
+    alive: Any = sum(tensor_bytes(t) for t in network.inputs)
+    peak: Any = alive
+    outputs: Any = 0
+    dying: dict[int, Any] = {}
+    for index, (layer, born) in enumerate(zip(network.layers, births(network), strict=True)):
+        for storage, size in born:
+            alive = alive + size
+            outputs = outputs + size * layer.count
+            dying[last[storage]] = dying.get(last[storage], 0) + size
+        peak = maximum(peak, alive)
+        alive = alive - dying.get(index, 0)
+    return Activations(outputs, peak)

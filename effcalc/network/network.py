@@ -1,0 +1,205 @@
+"""The one description of a network that every figure is computed from.
+
+A `Network` holds its operator calls in order. One that effcalc scales from an architecture file
+and one that it traces from a torch model are the same value, so nothing downstream asks where a
+network came from. Shapes are in torch's order (N, C, H, W).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+from effcalc.base.display import table_of
+
+Shape = tuple[int, ...]
+
+
+class Tensor(NamedTuple):
+    """A value that an operator reads or makes.
+
+    `storage` names the memory behind it: a view and an in-place result share their source's.
+    `param` is the key of the parameter or buffer whose memory it is, "" for an activation.
+    """
+
+    id: int
+    shape: Shape
+    dtype: str = "float32"
+    storage: int = -1
+    param: str = ""
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+class Param(NamedTuple):
+    """A parameter, or a buffer, by identity: `key` is equal where the memory is shared."""
+
+    key: str
+    shape: Shape
+    dtype: str = "float32"
+    trainable: bool = True
+    buffer: bool = False
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One operator call, or `count` calls alike in consecutive identical blocks.
+
+    `operands` are the tensors in the operator's own order, weights among them; `params` are the
+    parameters and buffers of its module, read by the operator or not (a batch norm's step
+    counter is not). Names are dotted paths; `block` is the path of the block that repeats, whose
+    last part is the number of the first of the `count` blocks.
+    """
+
+    name: str
+    op: str
+    operands: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    params: tuple[Param, ...] = ()
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    memory: Literal["new", "inplace", "view"] = "new"
+    stage: str = ""
+    block: str = ""
+    count: int = 1
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The operands that are activations."""
+        return tuple(t for t in self.operands if not t.param)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Operator calls in execution order, from inputs to outputs.
+
+    `deaths` maps a storage to the index of the last layer during which it is alive, and
+    `storage_bytes` to its size, where a trace observed them; without them a storage dies after
+    its last use and is as large as the first tensor in it.
+    `uncounted` lists operators without a formula, with the number of calls: never zero in silence.
+    `uncalled` lists modules that a trace never entered.
+    """
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    layers: tuple[Layer, ...]
+    deaths: Mapping[int, int] = field(default_factory=dict)
+    storage_bytes: Mapping[int, int] = field(default_factory=dict)
+    uncounted: Mapping[str, int] = field(default_factory=dict)
+    uncalled: tuple[str, ...] = ()
+    training: bool = False
+    notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str | None:
+        html: str | None = table_of(self)._repr_html_()
+        return html
+
+    def _repr_markdown_(self) -> str | None:
+        markdown: str | None = table_of(self)._repr_markdown_()
+        return markdown
+
+
+def repeated_name(layer: Layer) -> str:
+    """Name of a layer for people: `stage3.1-4.expand.conv` stands for blocks 1 to 4."""
+    if layer.count == 1 or not layer.block:
+        return layer.name
+    head, _, first = layer.block.rpartition(".")
+    return f"{head}.{first}-{int(first) + layer.count - 1}{layer.name[len(layer.block) :]}"
+
+
+def unroll(network: Network) -> Network:
+    """Write out repeated blocks: every layer of the result has `count` 1.
+
+    Each copy has tensors of its own and reads what the copy before it made, so the result is the
+    graph that really runs.
+    """
+    return _write_out(network, lambda count: [(i, 1) for i in range(count)])
+
+
+def spread(network: Network) -> Network:
+    """Write out the first and the last of repeated blocks; those between remain one with a count.
+
+    So what depends on a block's neighbours is seen once in each way that it occurs, whatever the
+    depth.
+    """
+    return _write_out(
+        network,
+        lambda count: (
+            [(i, 1) for i in range(count)]
+            if count <= 3
+            else [(0, 1), (1, count - 2), (count - 1, 1)]
+        ),
+    )
+
+
+def _write_out(network: Network, copies: Callable[[int], list[tuple[int, int]]]) -> Network:
+    """Write out repeated blocks as copies, each (number of the first repeat, count)."""
+    layers: list[Layer] = []
+    numbers = [max(t.id, t.storage) for la in network.layers for t in la.outputs]
+    fresh = itertools.count(max(numbers, default=0) + 1)
+    for block, run in itertools.groupby(network.layers, lambda la: (la.block, la.count)):
+        body = tuple(run)
+        if block[1] == 1:
+            layers += body
+            continue
+        made = {t.id for la in body for t in la.outputs}
+        entry = next(t for la in body for t in la.inputs if t.id not in made)
+        x = entry
+        for first, count in copies(block[1]):
+            # The last copy keeps the ids that later layers refer to.
+            is_last = first + count == block[1]
+            copy = _copy_block(body, entry, x, first, count, None if is_last else fresh)
+            layers += copy
+            x = copy[-1].outputs[0]
+    return replace(network, layers=tuple(layers))
+
+
+def _copy_block(
+    body: tuple[Layer, ...],
+    entry: Tensor,
+    x: Tensor,
+    offset: int,
+    count: int,
+    fresh: Iterator[int] | None,
+) -> list[Layer]:
+    """Copy a block's layers for `count` repeats from number `offset`; `x` replaces `entry`."""
+    old = body[0].block
+    head, _, number = old.rpartition(".")
+    new = f"{head}.{int(number) + offset}"
+    values = {entry.id: x}
+    storages = {entry.storage: x.storage}
+
+    def renamed(key: str) -> str:
+        return new + key[len(old) :]
+
+    copies = []
+    for la in body:
+        operands = tuple(
+            t._replace(param=renamed(t.param)) if t.param else values[t.id] for t in la.operands
+        )
+        for t in la.outputs:
+            storage = storages.setdefault(t.storage, next(fresh) if fresh else t.storage)
+            values[t.id] = t._replace(id=next(fresh) if fresh else t.id, storage=storage)
+        copies.append(
+            replace(
+                la,
+                name=renamed(la.name),
+                operands=operands,
+                outputs=tuple(values[t.id] for t in la.outputs),
+                params=tuple(p._replace(key=renamed(p.key)) for p in la.params),
+                block=new,
+                count=count,
+            )
+        )
+    return copies

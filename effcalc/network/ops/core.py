@@ -1,0 +1,227 @@
+"""What an operator's record holds, and how a layer's cost follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from effcalc.base.units import dtype_bytes
+from effcalc.network.network import Layer, Shape
+
+Formula = Callable[[Layer], int]
+
+
+class Traffic(NamedTuple):
+    """Elements and bytes that a layer moves, evaluated without gradients."""
+
+    read: int
+    written: int
+    read_bytes: int
+    written_bytes: int
+
+
+class Cost(NamedTuple):
+    """What work costs; costs add field by field (`total`).
+
+    `macs` are the multiply-accumulates of convolutions, linear layers and matrix products.
+    `elementwise` has one per output element of element-wise, normalisation, pooling and softmax
+    operators. `flops_other` is arithmetic that is neither (an FFT), its convention stated at the
+    operator. `read` and `written` are elements, and bytes by each tensor's own dtype.
+    """
+
+    macs: int = 0
+    elementwise: int = 0
+    flops_other: int = 0
+    read: int = 0
+    written: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: 2 per multiply-accumulate, plus `flops_other`."""
+        return 2 * self.macs + self.flops_other
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes read and written."""
+        return self.read_bytes + self.written_bytes
+
+
+def total(costs: list[tuple[Cost, int]]) -> Cost:
+    """Add costs, each times its count; the sum of nothing is `Cost()`."""
+    return Cost(*(sum(c[i] * n for c, n in costs) for i in range(len(Cost._fields))))
+
+
+def none(layer: Layer) -> int:
+    """Formula of an operator that does no such work."""
+    return 0
+
+
+def per_output(layer: Layer) -> int:
+    """One operation for each element of the first output."""
+    return layer.outputs[0].numel
+
+
+def per_every_output(layer: Layer) -> int:
+    """One operation for each element of all outputs, of an operator over lists of tensors."""
+    return sum(t.numel for t in layer.outputs)
+
+
+def each_operand_once(layer: Layer) -> Traffic:
+    """Each distinct operand is read once and each output written once; a view moves nothing."""
+    if layer.memory == "view":
+        return Traffic(0, 0, 0, 0)
+    read = written = read_bytes = written_bytes = 0
+    seen: set[tuple[int, str]] = set()
+    for t in layer.operands:
+        if (t.id, t.param) not in seen:
+            seen.add((t.id, t.param))
+            n = t.numel
+            read = read + n
+            read_bytes = read_bytes + n * dtype_bytes(t.dtype)
+    for t in layer.outputs:
+        n = t.numel
+        written = written + n
+        written_bytes = written_bytes + n * dtype_bytes(t.dtype)
+    return Traffic(read, written, read_bytes, written_bytes)
+
+
+def nothing_moved(layer: Layer) -> Traffic:
+    """Traffic of an operator that touches no element."""
+    return Traffic(0, 0, 0, 0)
+
+
+def first_output_written(layer: Layer) -> Traffic:
+    """Traffic of an operator whose other outputs are statistics or scratch saved for later.
+
+    Kernels differ in them: evaluating a batch norm returns them with C elements on meta tensors
+    and empty on CPU ones.
+    """
+    return each_operand_once(replace(layer, outputs=layer.outputs[:1]))
+
+
+def only_written(layer: Layer) -> Traffic:
+    """Traffic of an operator that fills its outputs and reads its operands' shapes alone."""
+    return each_operand_once(replace(layer, operands=()))
+
+
+def overwritten(layer: Layer) -> Traffic:
+    """Traffic of an operator that replaces its first operand without reading it."""
+    return each_operand_once(replace(layer, operands=layer.operands[1:]))
+
+
+def gathered(layer: Layer) -> Traffic:
+    """Traffic of a look-up: of its first operand it reads what it returns, and all the indices."""
+    moved = each_operand_once(replace(layer, operands=layer.operands[1:]))
+    n, size = layer.outputs[0].numel, dtype_bytes(layer.operands[0].dtype)
+    return moved._replace(read=moved.read + n, read_bytes=moved.read_bytes + n * size)
+
+
+class Module(NamedTuple):
+    """A torch module that runs a layer: its class ("torch.nn:Conv2d") and keyword arguments."""
+
+    path: str
+    arguments: Mapping[str, Any]
+
+
+class Function(NamedTuple):
+    """A torch function that runs a layer, called with its inputs and then keyword arguments.
+
+    `path` is "torch:cat", or "torch:Tensor.add_" for a method. `listed`: the inputs are one list.
+    """
+
+    path: str
+    arguments: Mapping[str, Any]
+    listed: bool = False
+
+
+class Saved(NamedTuple):
+    """What torch's autograd keeps of one call until its backward, and how gradients come about.
+
+    `operands` and `outputs` are the positions of the tensors kept; `crosswise` keeps each of two
+    operands where the other needs a gradient. An operator in place that keeps its first operand
+    keeps a copy of it. `made` lists what the forward makes for the backward alone, as (shape,
+    dtype): statistics, masks. `renews`: in training the result is memory of its own.
+
+    An operand's gradient is new memory of its shape, but for the positions in `same`, where it is
+    the result's gradient itself (a sum, a view). Where gradients are made `apart`, one operator
+    after the other, each has the result's shape first and is then summed to its operand's, and
+    `scratch` says how many more tensors of that size each is made of. `differentiable`: false
+    where there are none.
+    """
+
+    operands: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+    crosswise: bool = False
+    made: tuple[tuple[Shape, str], ...] = ()
+    renews: bool = False
+    same: tuple[int, ...] = ()
+    apart: bool = False
+    scratch: int = 0
+    differentiable: bool = True
+
+
+Saves = Callable[[Layer, str], Saved]
+"""From a layer and the kind of device ("cpu", "cuda") to what autograd keeps of it."""
+
+
+class Op(NamedTuple):
+    """An operator: its name, the torch operators it serves, and its formulas over a `Layer`.
+
+    `torch` names are without overload ("aten::convolution"). `free` marks an operator that is
+    known to compute nothing (a view, an allocation): not the same as one without a record, which
+    is unknown and reported as such. `build` says how torch runs a layer that a block added; paths
+    are text, so that no record needs torch. `saves` says what training keeps of a layer; without
+    it nobody knows, which a prediction of memory reports.
+    """
+
+    name: str
+    torch: tuple[str, ...] = ()
+    macs: Formula = none
+    elementwise: Formula = none
+    flops_other: Formula = none
+    traffic: Callable[[Layer], Traffic] = each_operand_once
+    free: bool = False
+    build: Callable[[Layer], Module | Function] | None = None
+    saves: Saves | None = None
+
+
+def aten(names: str) -> tuple[str, ...]:
+    """Return torch's own operators by their names, separated by spaces."""
+    return tuple(f"aten::{name}" for name in names.split())
+
+
+OPS: dict[str, Op] = {}
+BY_TORCH: dict[str, Op] = {}
+
+
+def register(*ops: Op) -> None:
+    """Add records; a torch operator belongs to one record alone."""
+    for op in ops:
+        if op.name in OPS:
+            raise ValueError(f"two records named {op.name!r}")
+        OPS[op.name] = op
+        for name in op.torch:
+            if name in BY_TORCH:
+                raise ValueError(f"{name} belongs to {BY_TORCH[name].name!r} and {op.name!r}")
+            BY_TORCH[name] = op
+
+
+def cost(layer: Layer) -> Cost:
+    """Cost of one call of a layer (not times its `count`).
+
+    An operator without a record costs what it moves: its arithmetic is unknown, which the
+    network's `uncounted` says.
+    """
+    op = OPS.get(layer.op)
+    if op is None:
+        return Cost(0, 0, 0, *each_operand_once(layer))
+    return Cost(op.macs(layer), op.elementwise(layer), op.flops_other(layer), *op.traffic(layer))
+
+
+def macs(layer: Layer) -> int:
+    """Multiply-accumulates of one call of a layer: `cost(layer).macs` without the rest."""
+    op = OPS.get(layer.op)
+    return op.macs(layer) if op is not None else 0

@@ -1,0 +1,216 @@
+"""Operators that are known to compute nothing: views, allocation, and copies that move data."""
+
+from __future__ import annotations
+
+from effcalc.network.network import Layer
+from effcalc.network.ops.core import (
+    Function,
+    Module,
+    Op,
+    Saved,
+    aten,
+    each_operand_once,
+    gathered,
+    nothing_moved,
+    only_written,
+    overwritten,
+    register,
+)
+from effcalc.network.ops.saving import keeps, keeps_nothing, no_gradient, passes_on
+
+# New names for memory that is there already.
+VIEWS = """
+    view _unsafe_view _reshape_alias alias as_strided detach diagonal expand lift_fresh permute
+    select slice split split_with_sizes squeeze t transpose unbind unfold unsqueeze unsafe_split
+    unsafe_split_with_sizes view_as_complex view_as_real _conj _neg_view as_strided_ detach_
+    squeeze_ t_ transpose_ unsqueeze_ lift _nested_view_from_buffer _nested_view_from_jagged
+    _nested_get_values _values _indices values indices crow_indices col_indices ccol_indices
+    row_indices
+"""
+
+# Memory asked for and not touched, and questions about a tensor that read no element of it.
+UNTOUCHED = {
+    "empty": (
+        "empty empty_like empty_permuted empty_strided new_empty new_empty_strided "
+        "_efficientzerotensor"
+    ),
+    "resize": "resize resize_ resize_as_ set_ set _resize_output_",
+    "query": (
+        "is_same_size is_pinned is_set_to is_coalesced _has_same_storage_numel dense_dim "
+        "sparse_dim _nnz _dimI _dimV _fused_sdp_choice _assert_async _assert_scalar "
+        "_assert_tensor_metadata _functional_assert_async _functional_assert_scalar "
+        "sym_constrain_range sym_constrain_range_for_size _use_cudnn_ctc_loss record_stream "
+        "_print _linalg_check_errors _nested_get_offsets _nested_get_lengths "
+        "_nested_get_ragged_idx _nested_get_min_seqlen _nested_get_max_seqlen "
+        "_nested_get_jagged_dummy"
+    ),
+}
+
+# Memory filled with values that are known beforehand; an operand gives its shape alone.
+FILLS = """
+    arange eye full full_like linspace logspace new_full new_ones new_zeros ones ones_like range
+    scalar_tensor zeros zeros_like fill fill_ zero zero_ tril_indices triu_indices hann_window
+    hamming_window blackman_window kaiser_window bartlett_window fft_fftfreq fft_rfftfreq
+    _foreach_zero_
+"""
+
+# Each operand is read and each output written.
+COPIES = {
+    "stack": "stack _stack",
+    "clone": "clone lift_fresh_copy _lazy_clone",
+    "to_copy": "_to_copy _pin_memory _conj_copy _neg_view_copy",
+    "item": "_local_scalar_dense",
+    "pad_backward": (
+        "reflection_pad1d_backward reflection_pad2d_backward reflection_pad3d_backward "
+        "replication_pad1d_backward replication_pad2d_backward replication_pad3d_backward"
+    ),
+    "flip": "flip",
+    "roll": "roll",
+    "rot90": "rot90",
+    "repeat": "repeat repeat_interleave",
+    "tril": "tril tril_ triu triu_",
+    "diag": "diag_embed block_diag",
+    "pixel_shuffle": "pixel_shuffle pixel_unshuffle channel_shuffle",
+    "im2col": "im2col unfold_copy",
+    "view_copy": (
+        "view_copy permute_copy transpose_copy t_copy expand_copy slice_copy select_copy "
+        "squeeze_copy unsqueeze_copy split_copy split_with_sizes_copy unbind_copy alias_copy "
+        "detach_copy diagonal_copy as_strided_copy narrow_copy _reshape_copy "
+        "view_as_complex_copy view_as_real_copy"
+    ),
+    "scatter": (
+        "scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ index_add "
+        "index_add_ index_copy index_copy_ index_fill index_fill_ index_put index_put_ "
+        "_index_put_impl_ _unsafe_index_put index_reduce index_reduce_ put put_ masked_scatter "
+        "masked_scatter_ slice_scatter select_scatter diagonal_scatter as_strided_scatter "
+        "embedding_renorm_ _unsafe_masked_index_put_accumulate"
+    ),
+    "view_backward": (
+        "slice_backward select_backward diagonal_backward unfold_backward "
+        "embedding_dense_backward masked_scatter_backward"
+    ),
+    "nonzero": "nonzero nonzero_static masked_select _unique2 unique_dim unique_consecutive",
+    "pack_sequence": "_pack_padded_sequence",
+    "nested": (
+        "_nested_tensor_from_mask _nested_from_padded to_padded_tensor "
+        "_jagged_to_padded_dense_forward _padded_dense_to_jagged_forward"
+    ),
+}
+
+PADS = """
+    constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
+    replication_pad2d replication_pad3d
+"""
+
+GATHERS = {
+    "embedding": "embedding",
+    "gather": "gather index_select index _unsafe_index take _unsafe_masked_index",
+}
+
+
+COPY_SAVES = {
+    "clone": passes_on,
+    "scatter": keeps(1),
+    "nonzero": no_gradient,
+    "item": no_gradient,
+    "stack": keeps_nothing,
+    "to_copy": keeps_nothing,
+    "flip": keeps_nothing,
+    "roll": keeps_nothing,
+    "rot90": keeps_nothing,
+    "repeat": keeps_nothing,
+    "tril": keeps_nothing,
+    "diag": keeps_nothing,
+    "pixel_shuffle": keeps_nothing,
+    "im2col": keeps_nothing,
+    "view_copy": keeps_nothing,
+}
+"""What autograd keeps of the records in COPIES."""
+
+
+def _indices(layer: Layer, device: str) -> Saved:
+    """A look-up keeps its indices; the gradient is as large as the table."""
+    return Saved(operands=tuple(range(1, len(layer.operands))))
+
+
+def _pad_saves(layer: Layer, device: str) -> Saved:
+    """Constant padding keeps nothing; reflection and replication keep their input."""
+    return Saved(operands=(0,)) if "padding" in layer.attrs else Saved()
+
+
+def _dropout_saves(layer: Layer, device: str) -> Saved:
+    """On CPU the noise in the input's dtype, which multiplies it; on CUDA a mask of bools."""
+    x = layer.operands[0]
+    mask = (x.shape, "bool" if device == "cuda" else x.dtype)
+    return Saved(made=(mask,), renews=True)
+
+
+def _stochastic_depth_saves(layer: Layer, device: str) -> Saved:
+    """One number for each sample, with which the branch is multiplied."""
+    x = layer.operands[0]
+    return Saved(made=(((x.shape[0], *(1 for _ in x.shape[1:])), x.dtype),), renews=True)
+
+
+def _view(layer: Layer) -> Module | Function:
+    """Build a flattening to (N, features), or a channel axis that comes or goes."""
+    before, after = len(layer.inputs[0].shape), len(layer.outputs[0].shape)
+    if after == 2:
+        return Module("torch.nn:Flatten", {"start_dim": 1})
+    return Function("torch:unsqueeze" if after > before else "torch:squeeze", {"dim": 1})
+
+
+def _cat(layer: Layer) -> Function:
+    return Function("torch:cat", {"dim": layer.attrs["dim"]}, listed=True)
+
+
+def _pad(layer: Layer) -> Function:
+    """Pad the channels of (N, 1, C, H, W) so that a mean of `size` of them keeps C."""
+    before = layer.attrs["size"] // 2
+    after = layer.attrs["size"] - 1 - before
+    return Function("torch.nn.functional:pad", {"pad": (0, 0, 0, 0, before, after)})
+
+
+def _dropout(layer: Layer) -> Module:
+    return Module("torch.nn:Dropout", {"p": layer.attrs["rate"]})
+
+
+def _stochastic_depth(layer: Layer) -> Module:
+    return Module("effcalc.models.modules:StochasticDepth", {"p": layer.attrs["rate"]})
+
+
+register(
+    Op("view", aten(VIEWS), free=True, traffic=nothing_moved, build=_view, saves=passes_on),
+    Op("fill", aten(FILLS), free=True, traffic=only_written, saves=no_gradient),
+    Op(
+        "copy",
+        ("aten::copy_", "aten::_foreach_copy_"),
+        free=True,
+        traffic=overwritten,
+        saves=passes_on,
+    ),
+    *(
+        Op(n, aten(names), free=True, traffic=nothing_moved, saves=no_gradient)
+        for n, names in UNTOUCHED.items()
+    ),
+    *(
+        Op(n, aten(names), free=True, traffic=each_operand_once, saves=COPY_SAVES.get(n))
+        for n, names in COPIES.items()
+    ),
+    *(
+        Op(n, aten(names), free=True, traffic=gathered, saves=_indices)
+        for n, names in GATHERS.items()
+    ),
+    Op("cat", aten("cat _chunk_cat"), free=True, build=_cat, saves=passes_on),
+    Op("pad", aten(PADS), free=True, build=_pad, saves=_pad_saves),
+    # At evaluation these are the identity and torch runs nothing.
+    Op("dropout", free=True, traffic=nothing_moved, build=_dropout, saves=_dropout_saves),
+    Op(
+        "stochastic_depth",
+        free=True,
+        traffic=nothing_moved,
+        build=_stochastic_depth,
+        saves=_stochastic_depth_saves,
+    ),
+    # Parameters that no operator reads.
+    Op("unused", free=True, traffic=nothing_moved),
+)

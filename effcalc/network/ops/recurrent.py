@@ -1,0 +1,92 @@
+"""Recurrent layers as fused operators; unfused ones show as matrix products and activations.
+
+`elementwise` is what the unfused cell makes, gate by gate, so that both ways agree: of h units
+a step of an LSTM makes 13h (sums of two projections 4h, four gate activations 4h, three
+products, a sum and a tanh of the cell 5h), a GRU 10h, a plain RNN 2h.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import takewhile
+
+from effcalc.network.network import Layer
+from effcalc.network.ops.core import Op, per_output, register
+
+# Modes as torch numbers them: RNN with ReLU, RNN with tanh, LSTM, GRU; gates of each.
+_GATES = {0: 1, 1: 1, 2: 4, 3: 3}
+_RESULTS = {0: 2, 1: 2, 2: 13, 3: 10}
+
+
+def _steps(layer: Layer) -> int:
+    """Time steps x batch. Shape: x (T, N, I), or (steps, I) of a packed sequence."""
+    *steps, _ = layer.operands[0].shape
+    return math.prod(steps)
+
+
+def _matrices(layer: Layer) -> list[tuple[int, ...]]:
+    """Shapes of the weight matrices.
+
+    oneDNN's operator runs one layer in one direction, its two matrices come after x. cuDNN's has
+    all weights after x, biases among them, and then hidden states of three dimensions.
+    """
+    if layer.op.startswith("lstm_layer"):
+        return [t.shape for t in layer.operands[1:3]]
+    weights = takewhile(lambda t: len(t.shape) < 3, layer.operands[1:])
+    return [t.shape for t in weights if len(t.shape) == 2]
+
+
+def recurrent_macs(layer: Layer) -> int:
+    """Each step multiplies every weight matrix once, in every layer and direction."""
+    return _steps(layer) * sum(rows * columns for rows, columns in _matrices(layer))
+
+
+def recurrent_elementwise(layer: Layer) -> int:
+    """Results of the cells; each layer and direction has a matrix for x and one for h."""
+    mode = int(layer.attrs["mode"])
+    size = int(layer.attrs["hidden_size"])
+    cells = sum(rows == _GATES[mode] * size for rows, _ in _matrices(layer)) // 2
+    return _steps(layer) * cells * _RESULTS[mode] * size
+
+
+def recurrent_backward_macs(layer: Layer) -> int:
+    """Two products like the forward's: one for the gradient of states, one of weights."""
+    return 2 * recurrent_macs(layer)
+
+
+def lstm_cell_elementwise(layer: Layer) -> int:
+    """Step of an LSTM whose projections are done: 13 results a unit, as unfused."""
+    return _RESULTS[2] * layer.outputs[0].numel
+
+
+def gru_cell_elementwise(layer: Layer) -> int:
+    """Step of a GRU whose projections are done: 10 results a unit, as unfused."""
+    return _RESULTS[3] * layer.outputs[0].numel
+
+
+_LAYERS = {
+    "lstm_layer": ("aten::mkldnn_rnn_layer",),
+    "recurrent": ("aten::_cudnn_rnn", "aten::miopen_rnn"),
+}
+
+register(
+    *(
+        Op(name, torch, macs=recurrent_macs, elementwise=recurrent_elementwise)
+        for name, torch in _LAYERS.items()
+    ),
+    *(
+        Op(
+            f"{name}_backward",
+            tuple(f"{t}_backward" for t in torch),
+            macs=recurrent_backward_macs,
+            elementwise=recurrent_elementwise,
+        )
+        for name, torch in _LAYERS.items()
+    ),
+    Op("lstm_cell", ("aten::_thnn_fused_lstm_cell",), elementwise=lstm_cell_elementwise),
+    Op(
+        "lstm_cell_backward", ("aten::_thnn_fused_lstm_cell_backward_impl",), elementwise=per_output
+    ),
+    Op("gru_cell", ("aten::_thnn_fused_gru_cell",), elementwise=gru_cell_elementwise),
+    Op("gru_cell_backward", ("aten::_thnn_fused_gru_cell_backward",), elementwise=per_output),
+)

@@ -1,0 +1,258 @@
+"""Fill the regions of one document."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from effcalc.base.errors import EffcalcError, InputError, one_line
+from effcalc.output.embed.syntax import Marker, Syntax, syntax_of
+from effcalc.output.embed.text import NEWLINE, Lines, Text, decode, has_surrogates
+
+MAX_REGIONS = 10_000
+
+
+class Output(NamedTuple):
+    """What a command printed, in the format of its document."""
+
+    text: str
+    inline: bool = False  # whether it may stand inside a line: a figure, a picture
+
+
+Compute = Callable[[str, Syntax], Output]
+"""Runs the command of a region; any error of effcalc's gets the region's place put before it."""
+
+
+class Region(NamedTuple):
+    """A command, and the place of its output between two comments, as positions in the text."""
+
+    command: str
+    start: int
+    end: int
+    lead: str  # what stands before the first comment on its line
+    inline: bool  # inside a line of text
+    line: int
+
+
+class Edit(NamedTuple):
+    """New text for a stretch of a document."""
+
+    start: int
+    end: int
+    new: str
+
+
+class Filled(NamedTuple):
+    """A document filled: its bytes, and the lines of a diff, none where nothing changed."""
+
+    data: bytes
+    diff: list[str]
+
+
+def fill(data: bytes, name: str, compute: Compute) -> Filled:
+    """Return the document with the output of its commands; `name` says what kind it is.
+
+    Raises `InputError` with the file and line of a marker that is broken, and whatever `compute`
+    raises with the place of its region.
+    """
+    syntax = syntax_of(name)
+    where = one_line(name)
+    document = decode(data, where)
+    if "effcalc" not in document.text:
+        return Filled(data, [])
+    if name.lower().endswith(".ipynb"):
+        from effcalc.output.embed.notebook import fill_cells
+
+        text, diff = fill_cells(document, where, syntax, compute)
+    else:
+        edits = checked_edits(document.text, document, where, syntax, compute)
+        text, diff = apply(document.text, edits), diff_of(document.text, edits, where)
+    if not diff:
+        return Filled(data, [])
+    try:
+        return Filled(document.encode(text), diff)
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: the output cannot be written as {document.encoding}") from None
+
+
+def checked_edits(
+    text: str, document: Text, where: str, syntax: Syntax, compute: Compute
+) -> list[Edit]:
+    """Return what fills a text that is a document, or a cell of one; it stays as it reads."""
+    edits = find_edits(text, document, where, syntax, compute)
+    if not edits:
+        return []
+    new = apply(text, edits)
+    # Whatever the output is, the document still holds the same regions, and they hold it.
+    before = [region.command for region in regions(text, syntax, where)]
+    try:
+        after = [region.command for region in regions(new, syntax, where)]
+        same = before == after and not find_edits(new, document, where, syntax, compute)
+    except InputError:
+        same = False
+    if not same:
+        raise InputError(f"{where}: the output of a region holds what reads as one of its comments")
+    return edits
+
+
+def regions(text: str, syntax: Syntax, where: str) -> list[Region]:
+    """Find the regions of a document; unclosed and nested ones are an `InputError`."""
+    lines = Lines(text)
+    found: list[Region] = []
+    opened: Marker | None = None
+    for marker in syntax.find(text, syntax.literal(text)):
+        at = f"{where}: line {lines.number(marker.start)}"
+        if marker.unclosed:
+            raise InputError(f"{at}: the comment is not closed with -->")
+        if marker.command is not None:
+            if opened is not None:
+                line = lines.number(opened.start)
+                raise InputError(
+                    f"{at}: a region begins inside the one of line {line}; `effcalc end` is missing"
+                )
+            opened = marker
+        elif opened is None:
+            raise InputError(f"{at}: this end has no `effcalc: COMMAND` before it")
+        elif opened.style != marker.style:
+            raise InputError(f"{at}: this end is not the kind of comment that its region began in")
+        else:
+            found.append(_region(text, opened, marker, lines))
+            opened = None
+    if opened is not None:
+        line = lines.number(opened.start)
+        raise InputError(f"{where}: line {line}: the region has no `effcalc end`")
+    if len(found) > MAX_REGIONS:
+        raise InputError(f"{where}: holds more than {MAX_REGIONS:,} regions")
+    return found
+
+
+def _region(text: str, begin: Marker, end: Marker, lines: Lines) -> Region:
+    start, stop = begin.end, end.start
+    if begin.style == "html":
+        inline = NEWLINE.search(text, start, stop) is None
+    else:
+        inline = not (begin.whole_line and end.whole_line)
+        if inline:
+            line_break = NEWLINE.match(text, start)
+            start = min(line_break.end() if line_break else start, stop)
+    return Region(
+        (begin.command or "").strip(), start, stop, begin.lead, inline, lines.number(begin.start)
+    )
+
+
+def find_edits(
+    text: str, document: Text, where: str, syntax: Syntax, compute: Compute
+) -> list[Edit]:
+    """Return what changes where the regions of a text are filled."""
+    edits = []
+    for region in regions(text, syntax, where):
+        at = f"{where}: line {region.line}"
+        try:
+            output = compute(region.command, syntax)
+            edit = _edit(text, region, output, syntax)
+            new = _written(edit.new, document, syntax)
+        except EffcalcError as error:
+            raise type(error)(f"{at}: {error}") from None
+        if new != text[edit.start : edit.end]:
+            edits.append(edit._replace(new=new))
+    return edits
+
+
+def _edit(text: str, region: Region, output: Output, syntax: Syntax) -> Edit:
+    """Return what a region's output replaces: all of it, or a figure inside a line."""
+    old = text[region.start : region.end]
+    body = output.text.strip("\n") if not output.inline else output.text.strip()
+    substitution = re.fullmatch(r"(\s*\.\. \|[^|\r\n]+\| replace::[ \t]*)([^\r\n]*?)\s*", old)
+    if output.inline and syntax.format == "rst" and substitution:
+        body = f" {body}" if substitution[1].endswith(":") else body
+        return Edit(region.start + substitution.start(2), region.start + substitution.end(2), body)
+    if region.inline:
+        if not output.inline:
+            raise InputError("a table needs its comments on lines of their own")
+        blank = len(old) - len(old.lstrip())
+        kept = len(old.rstrip())
+        return Edit(region.start + min(blank, kept), region.start + max(blank, kept), body)
+    first = re.match(r"[ \t]*(\r\n|\n|\r)", old)
+    if first is None:
+        raise InputError("give `effcalc end` a line of its own, or put all on one line")
+    tail = re.split(r"[\r\n]", old)[-1]
+    if tail.strip(" \t>"):
+        raise InputError("give `effcalc end` a line of its own, or put all on one line")
+    indent = _indent(region.lead)
+    blank_lines = [""] * syntax.blank
+    new = [f"{indent}{line}".rstrip() for line in (*blank_lines, *body.split("\n"), *blank_lines)]
+    return Edit(region.start, region.end, "\n".join(["", *new, tail]).replace("\n", first[1]))
+
+
+def _indent(lead: str) -> str:
+    """Return what begins every line of a block: blanks as wide as a list's marker, quote signs."""
+    if not re.fullmatch(r"[ \t>]*(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+)*", lead):
+        return ""
+    return re.sub(r"[^ \t>]", " ", lead)
+
+
+def _written(new: str, document: Text, syntax: Syntax) -> str:
+    """Return output as the document's encoding can hold it."""
+    if has_surrogates(new):
+        raise InputError("the command holds bytes that are no text")
+    if document.is_unicode or new.isascii():
+        return new
+    if syntax.entities:
+        return new.encode("ascii", "xmlcharrefreplace").decode()
+    raise InputError(f"the document is not UTF-8, and the output has {_other(new)!r}; save it so")
+
+
+def _other(text: str) -> str:
+    return next(c for c in text if not c.isascii())
+
+
+def apply(text: str, edits: Sequence[Edit]) -> str:
+    """Return the text with all edits, which are in order, made."""
+    pieces, at = [], 0
+    for edit in edits:
+        pieces += [text[at : edit.start], edit.new]
+        at = edit.end
+    return "".join([*pieces, text[at:]])
+
+
+def diff_of(text: str, edits: Sequence[Edit], where: str) -> list[str]:
+    """Return a unified diff that shows each edit, with the numbers of its lines."""
+    if not edits:
+        return []
+    lines = Lines(text)
+    out = [f"--- {where}", f"+++ {where}"]
+    shift = 0
+    for first, last, group in _groups(edits, lines):
+        start, end = lines.start(first), lines.end(last)
+        local = [Edit(e.start - start, e.end - start, e.new) for e in group]
+        old = text[start:end]
+        a, b = (NEWLINE.sub("\n", t).splitlines() for t in (old, apply(old, local)))
+        hunks = list(difflib.unified_diff(a, b, lineterm=""))[2:]
+        out += [_shifted(x, first - 1, shift) if x.startswith("@@ ") else x for x in hunks]
+        shift += len(b) - len(a)
+    return out
+
+
+def _groups(edits: Sequence[Edit], lines: Lines) -> Iterator[tuple[int, int, list[Edit]]]:
+    """Put edits that share lines together: first line, last line, edits."""
+    group: list[Edit] = []
+    first = last = 0
+    for edit in edits:
+        a, b = lines.number(edit.start), lines.number(max(edit.start, edit.end - 1))
+        if group and a > last:
+            yield first, last, group
+            group = []
+        if not group:
+            first = a
+        last = max(last, b)
+        group.append(edit)
+    if group:
+        yield first, last, group
+
+
+def _shifted(hunk: str, lines: int, more: int) -> str:
+    """Put the numbers of a hunk's lines, counted from its own start, into the document's."""
+    old, new = (re.findall(rf"\{sign}([0-9]+)(,[0-9]+)?", hunk)[0] for sign in "-+")
+    return f"@@ -{int(old[0]) + lines}{old[1]} +{int(new[0]) + lines + more}{new[1]} @@"

@@ -1,0 +1,98 @@
+"""The registry of output formats, which `--format` follows."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from effcalc.base.errors import named
+from effcalc.output.grid import Look
+
+if TYPE_CHECKING:
+    from effcalc.output.table import Table
+
+Renderer: TypeAlias = "Callable[[Table, Look], Iterator[str]]"
+
+
+class Format(NamedTuple):
+    """One output format; `render` yields its text in pieces, row by row where it can.
+
+    `fragment` does the same for a table that goes into a document, and `escape` writes a piece of
+    text so that it means itself there; formats that no document has leave text as it is.
+    """
+
+    name: str
+    help: str
+    suffixes: tuple[str, ...]  # of the file names that imply it
+    render: Renderer
+    fragment: Renderer
+    escape: Callable[[str], str] = str
+    head: int | None = None  # lines before the first row, where every line after is a row
+
+
+FILES = {
+    "table": "terminal",
+    "markdown": "markdown",
+    "rst": "rst",
+    "latex": "latex",
+    "html": "html",
+    "csv": "programs",
+    "json": "programs",
+    "jsonl": "programs",
+}
+"""The file of each format, in the order in which help lists them."""
+
+_read: dict[str, Format] = {}
+
+
+class _Formats(Mapping[str, Format]):
+    """Every output format by its name; a file is imported when a format of it is asked for."""
+
+    def __getitem__(self, name: str) -> Format:
+        if name not in _read:
+            importlib.import_module(f"effcalc.output.formats.{FILES[name]}")
+        return _read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FILES)
+
+    def __len__(self) -> int:
+        return len(FILES)
+
+
+FORMATS = _Formats()
+
+
+def renderer(
+    name: str,
+    help: str,
+    suffixes: tuple[str, ...] = (),
+    escape: Callable[[str], str] = str,
+    fragment: Renderer | None = None,
+    head: int | None = None,
+) -> Callable[[Renderer], Renderer]:
+    """Register a renderer as the format `name`, implied by files with one of `suffixes`."""
+
+    def register(render: Renderer) -> Renderer:
+        _read[name] = Format(name, help, suffixes, render, fragment or render, escape, head)
+        return render
+
+    return register
+
+
+def find_format(name: str | None, file_name: str = "") -> Format:
+    """Return the named format; without a name the one that the file's suffix implies, or table."""
+    if name is None and not file_name:
+        name = "table"
+    elif name is None:
+        name = next(
+            (f.name for f in FORMATS.values() if file_name.lower().endswith(f.suffixes or ("\0",))),
+            "table",
+        )
+    return named(name, FORMATS, "format", "--format")
+
+
+def render(table: Table, format: str = "table", look: Look | None = None) -> Iterator[str]:
+    """Yield the table as text in the named format."""
+    return find_format(format).render(table, look or Look())

@@ -1,0 +1,1 @@
+"""What (d, w, r) or φ costs: scaling, budgets, published figures, sweeps and searches."""

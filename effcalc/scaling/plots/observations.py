@@ -1,0 +1,91 @@
+"""Accuracy gained for cost: depth, width and resolution alone, and all three together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from effcalc.output.plots.marks import DASHES, SHAPES, chart_of, drawable, records, tooltips
+from effcalc.output.plots.style import Look, Plot
+from effcalc.output.table import Table
+
+if TYPE_CHECKING:
+    import altair as alt
+
+SERIES = ("all three", "depth", "width", "resolution")
+
+_KEYS = ("label", "scaled", "params", "macs", "growth", "top1", "gain", "rate")
+
+
+def observations(tables: Sequence[Table]) -> Plot:
+    """Draw one panel for each `views.published.observations_table`."""
+    drawn = tuple(drawable(table, _KEYS) for table in tables)
+    return Plot(
+        "observations",
+        "Accuracy gained for cost, by what is scaled",
+        ("published ImageNet top-1 accuracy (Tan & Le 2019, tables 3 and 7) against exact MACs",),
+        drawn,
+        lambda look: _draw(look, drawn),
+    )
+
+
+def _draw(look: Look, tables: Sequence[Table]) -> alt.TopLevelMixin:
+    import altair as alt
+
+    columns = min(len(tables), 2)
+    width = max((look.width - 40) / columns - 44, 80)
+    data = [records(table) for table in tables]
+    cost = max(record["growth"] for rows in data for record in rows)
+    gain = max(record["gain"] or 0.0 for rows in data for record in rows)
+    x_scale = alt.Scale(type="log", base=2, domain=[0.93, max(cost * 1.08, 2)], nice=False)
+    y_scale = alt.Scale(domain=[min(-0.2, -gain * 0.03), gain * 1.08], nice=False)
+    present = {record["scaled"] for rows in data for record in rows}
+    names = [name for name in SERIES if name in present]
+    at = [SERIES.index(name) for name in names]
+    colour = alt.Color(
+        "series:N",
+        scale=alt.Scale(domain=names, range=[look.theme.series[i] for i in at]),
+        legend=alt.Legend(symbolSize=120, symbolStrokeWidth=0),
+    )
+    shape = alt.Shape("series:N", scale=alt.Scale(domain=names, range=[SHAPES[i] for i in at]))
+    dash = alt.StrokeDash(
+        "series:N", scale=alt.Scale(domain=names, range=[DASHES[i] for i in at]), legend=None
+    )
+    panels = []
+    for i, (table, rows) in enumerate(zip(tables, data, strict=True)):
+        scaled = [row | {"series": row["scaled"]} for row in rows if row["scaled"] in SERIES]
+        base = next(row for row in rows if row["scaled"] not in SERIES) | {"gain": 0.0}
+        lines = [part | {"series": row["scaled"]} for row in scaled for part in (base, row)]
+        x = alt.X(
+            "growth:Q",
+            title="MACs, times the unscaled network's" if i >= len(tables) - columns else None,
+            scale=x_scale,
+            axis=alt.Axis(grid=False, values=[1, 2, 4, 8, 16], format="~g"),
+        )
+        y = alt.Y(
+            "gain:Q",
+            title="top-1, points gained" if i % columns == 0 else None,
+            scale=y_scale,
+            axis=alt.Axis(tickCount=6, format="~g"),
+        )
+        tip = tooltips(table, "label", "params", "macs", "growth", "top1", "gain", "rate")
+        line = chart_of(lines).mark_line(strokeWidth=2)
+        point = chart_of(scaled).mark_point(filled=True, size=100, opacity=1)
+        start = chart_of([base]).mark_point(filled=True, size=60, color=look.theme.ink, opacity=1)
+        panels.append(
+            alt.layer(
+                line.encode(x=x, y=y, color=colour, strokeDash=dash),
+                start.encode(x=x, y=y, tooltip=tooltips(table, "label", "params", "macs", "top1")),
+                point.encode(x=x, y=y, color=colour, shape=shape, tooltip=tip),
+            ).properties(
+                width=width,
+                height=190,
+                title=alt.Title(
+                    table.title,
+                    subtitle=f"{base['top1']:g}% at {base['macs_text']} MACs",
+                    fontSize=13,
+                    offset=4,
+                ),
+            )
+        )
+    return alt.concat(*panels, columns=columns, spacing=22)

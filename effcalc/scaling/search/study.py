@@ -1,0 +1,216 @@
+"""The trials of a search: what is done, what is left to do, and whose turn it is.
+
+A trial is one attempt at a candidate. Whatever happens to a process, the trials say what is left
+to do, and `Study.claim` brings them in order before it hands one out, under a lock:
+
+- an attempt whose process is gone is marked as failed;
+- a candidate that has no result and no attempt under way or waiting gets a new attempt, unless
+  it failed too often.
+
+So a candidate is never lost, and never has two attempts at a time. The first result counts.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from effcalc.base.errors import RunError, one_line
+from effcalc.scaling.search.candidates import Candidate, differ
+from effcalc.scaling.search.evaluate import Result
+
+STALE_LIMIT = 10
+"""Attempts at one candidate that may end with their process before it counts as failed."""
+PATIENCE = 60.0  # seconds that a database may be away while a search runs
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a study knows: accuracies by number of the candidate, and how many are otherwise.
+
+    `failed` has the last cause for each candidate that is given up.
+    """
+
+    accuracies: dict[int, float] = field(default_factory=dict)
+    running: int = 0
+    waiting: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+class Study:
+    """The trials of one search; `jobs` of this process may be under way at a time."""
+
+    def __init__(
+        self,
+        study: Any,
+        candidates: Sequence[Candidate],
+        retries: int,
+        lock: Callable[[], Any],
+        alive: Callable[[Any], bool],
+        beat: Callable[[int], None],
+        away: tuple[type[Exception], ...],
+    ) -> None:
+        """Take an Optuna study and how its storage is locked; see `stores.py`."""
+        self.candidates, self.retries = candidates, retries
+        self._study, self._lock, self._alive, self._beat = study, lock, alive, beat
+        self._away = away
+        self._mine: dict[int, Any] = {}
+
+    def claim(self) -> int | None:
+        """Begin an attempt, and return the number of its candidate; None where none waits."""
+        return self._patiently(self._claim)
+
+    def _claim(self) -> int | None:
+        with self._lock():
+            if not self._settled().waiting:
+                return None
+            with warnings.catch_warnings():  # heartbeats are recorded here, not by optimize
+                warnings.simplefilter("ignore", UserWarning)
+                trial = self._study.ask()  # takes the first that waits
+            self._beat(trial._trial_id)
+            number = int(trial.user_attrs["candidate"])
+            self._mine[number] = trial
+            return number
+
+    def beat(self) -> None:
+        """Say that this process still works on its attempts."""
+
+        def beats() -> None:
+            for trial in self._mine.values():
+                self._beat(trial._trial_id)
+
+        self._patiently(beats)
+
+    def done(self, number: int, result: Result) -> None:
+        """Record how an attempt ended, unless another process has given it up before."""
+        trial = self._mine[number]
+
+        def tell() -> None:
+            from optuna.trial import TrialState
+
+            with self._lock():
+                if self._study.get_trials(deepcopy=False)[trial.number].state.is_finished():
+                    return
+                if result.cause:
+                    trial.set_user_attr("cause", result.cause)
+                    self._study.tell(trial, state=TrialState.FAIL)
+                else:
+                    self._study.tell(trial, result.accuracy)
+
+        self._patiently(tell)
+        del self._mine[number]
+
+    def give_up(self) -> None:
+        """Leave the attempts of this process to others at once."""
+        from optuna.trial import TrialState
+
+        with suppress(Exception):  # heartbeats that stop will say the same later
+            for trial in self._mine.values():
+                trial.set_user_attr("left", True)
+                self._study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+    def progress(self) -> Progress:
+        """Bring the trials in order, and say how things stand."""
+
+        def look() -> Progress:
+            with self._lock():
+                return self._settled()
+
+        return self._patiently(look)
+
+    def _settled(self) -> Progress:
+        """Mark attempts of dead processes, and add the attempts that are missing."""
+        from optuna.trial import TrialState
+
+        mine = {trial.number for trial in self._mine.values()}
+        trials = self._study.get_trials(deepcopy=False)
+        running = (t for t in trials if t.state == TrialState.RUNNING and t.number not in mine)
+        dead = [trial for trial in running if not self._alive(trial)]
+        for trial in dead:
+            self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        if dead:
+            trials = self._study.get_trials(deepcopy=False)
+        found = standing(trials, len(self.candidates), self.retries)
+        for number in missing(trials, len(self.candidates), found):
+            self._study.add_trial(self._attempt(number))
+            found.waiting += 1
+        return found
+
+    def _attempt(self, number: int) -> Any:
+        from optuna.distributions import FloatDistribution
+        from optuna.trial import TrialState, create_trial
+
+        names = ("alpha", "beta", "gamma")
+        ends = dict(zip(names, differ(self.candidates), strict=True))
+        return create_trial(
+            state=TrialState.WAITING,
+            params={name: getattr(self.candidates[number], name) for name in names},
+            distributions={name: FloatDistribution(*ends[name]) for name in names},
+            user_attrs={"candidate": number},
+        )
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """Try again for a while where a database is away."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return action()
+            except self._away as error:
+                if time.monotonic() > until:
+                    raise RunError(f"--storage: {reason(error)}") from None
+                time.sleep(1)
+
+
+def look_at(study: Any, candidates: int, retries: int) -> Progress:
+    """Read how things stand, changing nothing."""
+    return standing(study.get_trials(deepcopy=False), candidates, retries)
+
+
+def standing(trials: Sequence[Any], candidates: int, retries: int) -> Progress:
+    """Say how things stand by all trials of a study."""
+    from optuna.trial import TrialState
+
+    found = Progress()
+    attempts: dict[int, list[Any]] = {number: [] for number in range(candidates)}
+    for trial in trials:
+        number = trial.user_attrs.get("candidate")
+        if number in attempts:
+            attempts[number].append(trial)
+    for number, own in attempts.items():
+        states = [trial.state for trial in own]
+        if TrialState.COMPLETE in states:
+            found.accuracies[number] = own[states.index(TrialState.COMPLETE)].value
+        elif TrialState.RUNNING in states:
+            found.running += 1
+        elif TrialState.WAITING in states:
+            found.waiting += 1
+        else:
+            told = [t.user_attrs for t in own]
+            causes = [attrs["cause"] for attrs in told if "cause" in attrs]
+            killed = sum("cause" not in attrs and "left" not in attrs for attrs in told)
+            if len(causes) > retries:
+                found.failed[number] = causes[-1]
+            elif killed > STALE_LIMIT:
+                found.failed[number] = f"its process was killed {killed} times"
+    return found
+
+
+def missing(trials: Sequence[Any], candidates: int, found: Progress) -> list[int]:
+    """Numbers of the candidates for which nothing is done, under way or waiting."""
+    from optuna.trial import TrialState
+
+    open_states = (TrialState.RUNNING, TrialState.WAITING)
+    busy = {trial.user_attrs.get("candidate") for trial in trials if trial.state in open_states}
+    return [n for n in range(candidates) if n not in {*busy, *found.accuracies, *found.failed}]
+
+
+def reason(error: Exception) -> str:
+    """The first line of a database's complaint, which names no password."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return one_line(lines[0] if lines else type(error).__name__)

@@ -1,0 +1,57 @@
+"""Evaluate the candidates of a study, several at a time, until none is left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from effcalc.base.errors import RunError
+from effcalc.scaling.search.evaluate import Result
+from effcalc.scaling.search.study import Progress, Study
+
+HOPELESS = 3
+"""Failures of a process, while no attempt at all has succeeded, after which it ends."""
+
+Run = Callable[[int, threading.Event], Result]
+"""Evaluates the candidate of a number; setting the event ends it."""
+
+
+def work(study: Study, run: Run, jobs: int, seconds: float) -> Iterator[Progress]:
+    """Evaluate what is left to do, and yield how things stand after each result.
+
+    At least every `seconds` the study hears that this process is alive. Where other processes
+    work too, the end is when all candidates are done, whoever does them. Raises `RunError` where
+    the first attempts all fail: then the command is wrong, and not a candidate.
+    """
+    causes: list[str] = []
+    stop = threading.Event()
+    with ThreadPoolExecutor(jobs) as pool:
+        under_way: dict[Future[Result], int] = {}
+        try:
+            while True:
+                while len(under_way) < jobs and (number := study.claim()) is not None:
+                    under_way[pool.submit(run, number, stop)] = number
+                if under_way:
+                    finished, _ = wait(under_way, seconds, FIRST_COMPLETED)
+                    study.beat()
+                    for future in finished:
+                        number = under_way.pop(future)
+                        result = future.result()
+                        study.done(number, result)
+                        if result.cause:
+                            causes.append(f"{study.candidates[number].text()}: {result.cause}")
+                    if not finished:
+                        continue
+                found = study.progress()
+                if len(causes) >= HOPELESS and not found.accuracies:
+                    raise RunError(f"--evaluate: nothing but failures; the first: {causes[0]}")
+                yield found
+                if not found.running and not found.waiting:
+                    return
+                if not under_way and not found.waiting:
+                    time.sleep(min(1.0, seconds))  # others are at work on the rest
+        finally:
+            stop.set()
+            study.give_up()

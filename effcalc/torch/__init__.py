@@ -1,1 +1,0 @@
-"""Everything that needs torch: only modules of this package import it."""
