@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from effcalc.footprint.live import built, measure
 from effcalc.footprint.predict import predict
-from effcalc.footprint.step import Step
+from effcalc.footprint.step import StepSettings
 from effcalc.models.build import build as build_module
 from effcalc.network.network import Network
 from effcalc.scaling.scale import build, scale
@@ -34,7 +34,7 @@ def network_of(name: str) -> Network:
     return build(at.arch, at.scaling, BATCH)
 
 
-def tracked(network: Network, step: Step) -> int:
+def tracked(network: Network, step: StepSettings) -> int:
     """MemTracker's peak of the second step, on fake tensors."""
     with FakeTensorMode():
         model = build_module(network).train(step.train)
@@ -58,7 +58,7 @@ def tracked(network: Network, step: Step) -> int:
         return int(max(s["Total"] for s in tracker.get_tracker_snapshot("peak").values()))
 
 
-def summed(network: Network, step: Step) -> int:
+def summed(network: Network, step: StepSettings) -> int:
     """Return torchinfo's estimated total size."""
     model: nn.Module = build_module(network)
     size = tuple(network.inputs[0].shape)
@@ -83,7 +83,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"effcalc": [], "MemTracker": [], "torchinfo": []}
     for name in NAMES:
         network = network_of(name)
-        for step in (Step(train=False), Step(optimizer="momentum")):
+        for step in (StepSettings(train=False), StepSettings(optimizer="momentum")):
             module, args, kwargs = built(network, step)
             found = measure(module, args, kwargs, step)
             del module

@@ -15,7 +15,7 @@ from effcalc.base.version import __version__
 if TYPE_CHECKING:
     from effcalc.base.errors import CheckFailed, EffcalcError, InputError, NeedsError, RunError
     from effcalc.models.count import count
-    from effcalc.network.network import Layer, Network
+    from effcalc.network.network import Network, OperatorCall
     from effcalc.network.ops import formula
     from effcalc.profiling.live.run import profile
     from effcalc.scaling.scale import Scaled, scale
@@ -27,7 +27,7 @@ _FROM = {
     "InputError": "effcalc.base.errors",
     "NeedsError": "effcalc.base.errors",
     "RunError": "effcalc.base.errors",
-    "Layer": "effcalc.network.network",
+    "OperatorCall": "effcalc.network.network",
     "Network": "effcalc.network.network",
     "Scaled": "effcalc.scaling.scale",
     "count": "effcalc.models.count",
@@ -45,9 +45,9 @@ __all__ = [
     "CheckFailed",
     "EffcalcError",
     "InputError",
-    "Layer",
     "NeedsError",
     "Network",
+    "OperatorCall",
     "RunError",
     "Scaled",
     "__version__",

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from effcalc.models.peers.record import Figures, Peer
+from effcalc.models.peers.record import Peer, PeerCount
 
 
 def model():
@@ -18,12 +18,12 @@ def right(model, args, kwargs):
     for _ in range(30):
         print('{"macs": 1}' * 10_000)  # 3 MB of what looks like an answer
     print("chatter")
-    return Figures(24.0, 16)
+    return PeerCount(24.0, 16)
 
 
 def silent(model, args, kwargs):
     print("could not make sense of it")
-    return Figures(None)
+    return PeerCount(None)
 
 
 def raising(model, args, kwargs):

@@ -35,7 +35,7 @@ def shapes(model: nn.Module) -> Counter[tuple[int, ...]]:
 
 def network_shapes(network: Network) -> Counter[tuple[int, ...]]:
     counted: Counter[tuple[int, ...]] = Counter()
-    for layer in network.layers:
+    for layer in network.calls:
         for p in layer.params:
             if not p.buffer:
                 counted[p.shape] += layer.count

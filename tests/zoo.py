@@ -81,7 +81,7 @@ def compare(target: str) -> Comparison:
         theirs = torch_macs(loaded)
         network = count_owned(loaded.module, loaded.args, loaded.kwargs)
     macs: dict[str, int] = defaultdict(int)
-    for layer in network.layers:
+    for layer in network.calls:
         if n := cost(layer).macs:
             macs[layer.op] += n
     return Comparison(
@@ -89,7 +89,7 @@ def compare(target: str) -> Comparison:
         sum(n for op, n in macs.items() if op in COUNTED_BY_TORCH),
         theirs,
         {op: n for op, n in macs.items() if op not in COUNTED_BY_TORCH},
-        sum(p.numel for layer in network.layers for p in layer.params if not p.buffer),
+        sum(p.numel for layer in network.calls for p in layer.params if not p.buffer),
         sum(p.numel() for p in loaded.module.parameters()),
         dict(network.uncounted),
         network.uncalled,
@@ -122,12 +122,12 @@ def compare_training(target: str) -> Training:
         loaded = load(target, batch=2)
         network = count_owned(loaded.module, loaded.args, loaded.kwargs, backward=True)
     grouped = 0
-    for layer in network.layers:
+    for layer in network.calls:
         if layer.op == "conv_backward" and layer.attrs["output_mask"][1]:
             gradient, _, weight = layer.operands[:3]
             each = gradient.numel * weight.numel // weight.shape[0]
             grouped += (int(layer.attrs["groups"]) - 1) * each
-    macs = sum(cost(layer).macs for layer in network.layers)
+    macs = sum(cost(layer).macs for layer in network.calls)
     return Training(
         target, macs, int(counter.get_total_flops()) // 2, grouped, dict(network.uncounted)
     )

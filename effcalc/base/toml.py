@@ -21,7 +21,7 @@ WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TomlTable:
     """A TOML table with the place it stands in, so that every complaint can name its key."""
 
     values: Mapping[str, Any]
@@ -44,14 +44,14 @@ class Table:
             return default
         return typed(self.values[key], kind, f"{self.where}: {key}")
 
-    def table(self, key: str) -> Table:
+    def table(self, key: str) -> TomlTable:
         """Return a table inside this one; empty where the key is not there."""
         value = self.values.get(key, {})
         if not isinstance(value, dict):
             raise InputError(f"{self.where}: [{key}] must be a table")
-        return Table(value, f"{self.where}: [{key}]")
+        return TomlTable(value, f"{self.where}: [{key}]")
 
-    def tables(self, key: str) -> Iterator[Table]:
+    def tables(self, key: str) -> Iterator[TomlTable]:
         """Yield the tables of an array such as `[[stage]]`, numbered from 1."""
         value = self.values.get(key, [])
         if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
@@ -61,7 +61,7 @@ class Table:
                 f"{self.where}: at most {MAX_TABLES} [[{key}]] tables, not {len(value)}"
             )
         for number, table in enumerate(value, 1):
-            yield Table(table, f"{self.where}: [[{key}]] {number}")
+            yield TomlTable(table, f"{self.where}: [[{key}]] {number}")
 
 
 def typed(value: Any, kind: type, where: str) -> Any:

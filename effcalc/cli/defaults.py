@@ -21,7 +21,7 @@ from effcalc.base.errors import InputError
 from effcalc.base.paths import whereabouts
 
 if TYPE_CHECKING:
-    from effcalc.base.toml import Table
+    from effcalc.base.toml import TomlTable
 
 FILE = "pyproject.toml"
 
@@ -38,11 +38,11 @@ def default_args(name: str, command: Any) -> tuple[list[str], str]:
     for folder in (start, *start.parents):
         path = folder / FILE
         if path.is_file() and b"effcalc" in _bytes(path):
-            from effcalc.base.toml import Table, read
+            from effcalc.base.toml import TomlTable, read
 
-            tool = Table(read(path, str(path)), str(path)).table("tool")
+            tool = TomlTable(read(path, str(path)), str(path)).table("tool")
             if "effcalc" in tool.values:
-                table = Table(tool.table("effcalc").values, f"{path}: [tool.effcalc]")
+                table = TomlTable(tool.table("effcalc").values, f"{path}: [tool.effcalc]")
                 return _args(table, name, command, root is not None), str(path)
         if folder == root:
             break
@@ -56,15 +56,15 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _args(table: Table, name: str, command: Any, in_document: bool) -> list[str]:
-    from effcalc.base.toml import Table
+def _args(table: TomlTable, name: str, command: Any, in_document: bool) -> list[str]:
+    from effcalc.base.toml import TomlTable
     from effcalc.cli.app import command_names
 
     words = list(dict.fromkeys(name.split()[0] for name in command_names()))
     table.only([*EVERYWHERE, *words])
     word = name.split()[0]
     where = f"{table.where[:-1]}.{word}]"
-    own = Table(table.table(word).values, where)
+    own = TomlTable(table.table(word).values, where)
     own.only(OF_A_COMMAND)
     options = {option: p for p in command.params for option in p.opts}
     args = []

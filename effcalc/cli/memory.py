@@ -15,8 +15,8 @@ from effcalc.cli.output import progress
 from effcalc.footprint.fit import Fitted, fit_batch, fit_phi
 from effcalc.footprint.optimizer import OPTIMIZERS
 from effcalc.footprint.predict import predict
-from effcalc.footprint.step import CHECKPOINTS, DEVICES, PRECISIONS, Step
-from effcalc.footprint.tables import Run
+from effcalc.footprint.step import CHECKPOINTS, DEVICES, PRECISIONS, StepSettings
+from effcalc.footprint.tables import MeasuredRun
 from effcalc.models.target import file_kind, is_code, target_network
 from effcalc.network.network import Network
 from effcalc.scaling.scale import Scaled, build
@@ -40,7 +40,7 @@ class Request:
     arg: Sequence[str]
     input: Sequence[str]
     batches: Sequence[int]
-    steps: Sequence[Step]
+    steps: Sequence[StepSettings]
     options: ScalingOptions
 
     def network(self, at: Scaled | None, batch: int, train: bool) -> Network:
@@ -52,7 +52,7 @@ class Request:
                 self.target, settings=self.arg, inputs=self.input, batch=batch, train=train
             )
 
-    def points(self) -> list[tuple[Scaled | None, int, Step]]:
+    def points(self) -> list[tuple[Scaled | None, int, StepSettings]]:
         """Return every combination of network, batch and step."""
         return [
             (at, batch, step)
@@ -65,13 +65,13 @@ class Request:
         """Say which of several scalings a row is about."""
         return _label(at) if at is not None and len(self.scaled) > 1 else ""
 
-    def runs(self) -> Iterator[Run]:
+    def runs(self) -> Iterator[MeasuredRun]:
         """Predict every run."""
         points = self.points()
         for at, batch, step in progress(points, "predictions", len(points)):
-            yield Run(self.label(at), predict(self.network(at, batch, step.train), step))
+            yield MeasuredRun(self.label(at), predict(self.network(at, batch, step.train), step))
 
-    def one_step(self, option: str) -> Step:
+    def one_step(self, option: str) -> StepSettings:
         """Return the step that is asked for; `option` needs it to be one (training, of both)."""
         steps = [s for s in self.steps if s.train] if len(self.steps) == 2 else self.steps
         if len(steps) != 1:
@@ -120,7 +120,7 @@ def request(
         if asked.mode is None
         else (one_of(asked.mode, ("infer", "train"), "--mode"),)
     )
-    step = Step(
+    step = StepSettings(
         optimizer=one_of(asked.optimizer, OPTIMIZERS, "--optimizer"),
         checkpoint=one_of(asked.checkpoint, CHECKPOINTS, "--checkpoint"),
         workers=_count(asked.workers, "--workers"),

@@ -13,14 +13,14 @@ from effcalc.base.units import Value, format_bytes
 from effcalc.cli.output import progress
 from effcalc.footprint.live import built, measure
 from effcalc.footprint.predict import predict
-from effcalc.footprint.tables import Check, Run
+from effcalc.footprint.tables import Check, MeasuredRun
 from effcalc.models.loading import load_real
 from effcalc.profiling.live.environment import choose_device, environment
 from effcalc.profiling.live.precision import place
 
 if TYPE_CHECKING:
     from effcalc.cli.memory import Request
-    from effcalc.footprint.step import Step
+    from effcalc.footprint.step import StepSettings
     from effcalc.network.network import Network
     from effcalc.scaling.scale import Scaled
 
@@ -39,7 +39,7 @@ def checks(asked: Request) -> list[Check]:
     return [_check(asked, *point, device) for point in progress(points, "steps", len(points))]
 
 
-def _check(asked: Request, at: Scaled | None, batch: int, step: Step, device: Any) -> Check:
+def _check(asked: Request, at: Scaled | None, batch: int, step: StepSettings, device: Any) -> Check:
     network = asked.network(at, batch, step.train)
     prediction = predict(network, step)
     free = available_memory() if device.type == "cpu" else None
@@ -57,10 +57,10 @@ def _check(asked: Request, at: Scaled | None, batch: int, step: Step, device: An
             module, (args, kwargs), "bf16" if step.dtype == "bf16" else "fp32", device, False
         )
         found = measure(module, tuple(args), kwargs, step, asked.title)
-    return Check(Run(asked.label(at), prediction), asdict(found))
+    return Check(MeasuredRun(asked.label(at), prediction), asdict(found))
 
 
-def _module(asked: Request, network: Network | None, batch: int, step: Step) -> Any:
+def _module(asked: Request, network: Network | None, batch: int, step: StepSettings) -> Any:
     """The module to run and its inputs, on the CPU in float32."""
     if network is None:
         loaded = load_real(asked.target, asked.arg, asked.input, batch)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 from effcalc.base.errors import RunError, one_line
 from effcalc.base.files import open_output
 from effcalc.output.formats import find_format
-from effcalc.output.grid import Look
+from effcalc.output.grid import TableLook
 from effcalc.output.table import Table, select, sorted_by, take
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Drawing(NamedTuple):
         return render(self.plot, suffix, self.options.theme, self.options.size or DEFAULT_WIDTH)
 
 
-Captured: TypeAlias = "tuple[Table, Look] | str | Drawing"
+Captured: TypeAlias = "tuple[Table, TableLook] | str | Drawing"
 _CAPTURED: ContextVar[list[Captured] | None] = ContextVar("captured", default=None)
 
 
@@ -70,7 +70,7 @@ def write_table(table: Table, out: OutputOptions) -> None:
         table = replace(table, rows=take(table.rows, CAPTURE_ROWS, "a table in a document"))
     table = select(sorted_by(table, out.sort), out.columns)
     if results is not None:
-        results.append((table, Look(digits=out.digits)))
+        results.append((table, TableLook(digits=out.digits)))
         return
     # A table on the terminal follows its encoding; everything else is a document, in UTF-8.
     document = format.name != "table" or out.output is not None
@@ -119,12 +119,12 @@ def write_text(pieces: Iterable[str], output: str | None = None, *, document: bo
         sys.stdout.write(piece)
 
 
-def _look(out: OutputOptions) -> Look:
+def _look(out: OutputOptions) -> TableLook:
     if out.output is not None or sys.stdout is None or not sys.stdout.isatty():
-        return Look(digits=out.digits)
+        return TableLook(digits=out.digits)
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     width = shutil.get_terminal_size().columns
-    return Look(digits=out.digits, width=width, color=not plain)
+    return TableLook(digits=out.digits, width=width, color=not plain)
 
 
 def progress(

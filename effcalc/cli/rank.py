@@ -23,12 +23,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         for one in request["runs"]
     ]
     from effcalc.communication.live.listing import Listed
-    from effcalc.communication.live.rank import Place, Run, run
+    from effcalc.communication.live.rank import Place, RankRun, run
 
     runs = [
-        Run(collectives=[Listed(*c) for c in one["collectives"]])
+        RankRun(collectives=[Listed(*c) for c in one["collectives"]])
         if network is None
-        else Run(network, one["strategy"], Setup(**one["setup"]))
+        else RankRun(network, one["strategy"], Setup(**one["setup"]))
         for one, network in zip(request["runs"], networks, strict=True)
     ]
     return run(runs, Place(**request["place"]))

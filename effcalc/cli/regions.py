@@ -79,7 +79,7 @@ TIME_LIMIT = 10.0
 
 
 @dataclass
-class Runner:
+class RegionRunner:
     """Runs the commands of regions, equal ones once."""
 
     root: Path

@@ -24,7 +24,7 @@ from effcalc.cli.options import option
 if TYPE_CHECKING:
     from effcalc.communication.collectives import Algorithm
     from effcalc.communication.model import Model
-    from effcalc.communication.predict import Prediction
+    from effcalc.communication.predict import CommPrediction
     from effcalc.communication.strategies import Setup, Strategy
     from effcalc.hardware.files import Link
     from effcalc.scaling.request import Many
@@ -222,7 +222,7 @@ class ComputeOptions:
 class Asked(NamedTuple):
     """What is to be predicted, and the axes of which there are several."""
 
-    made: "Many[Prediction]"
+    made: "Many[CommPrediction]"
     shown: list[str]
 
 

@@ -12,7 +12,16 @@ from typing import NamedTuple
 
 from effcalc.base.errors import named
 from effcalc.communication import direct, gloo, tree
-from effcalc.communication.core import INNER, OUTER, Cluster, Collective, Cost, Leg, Phase, Traffic
+from effcalc.communication.core import (
+    INNER,
+    OUTER,
+    Cluster,
+    Collective,
+    CollectiveCost,
+    Leg,
+    Phase,
+    RankTraffic,
+)
 
 
 class Algorithm(NamedTuple):
@@ -21,8 +30,8 @@ class Algorithm(NamedTuple):
     name: str
     help: str
     source: str
-    cost: Callable[[Collective, Cluster], Cost]
-    rank: Callable[[Collective, Cluster, int], Traffic]
+    cost: Callable[[Collective, Cluster], CollectiveCost]
+    rank: Callable[[Collective, Cluster, int], RankTraffic]
 
 
 # --- parts of a vector --------------------------------------------------------------------------
@@ -42,14 +51,14 @@ def _parts(size: int, n: int, first: int, count: int) -> int:
 # --- ring --------------------------------------------------------------------------------------
 
 
-def _ring_half_rank(size: int, n: int, rank: int, skip: int) -> Traffic:
+def _ring_half_rank(size: int, n: int, rank: int, skip: int) -> RankTraffic:
     """n − 1 steps around a ring: all parts but one are sent on, all but the one before come."""
-    return Traffic(
+    return RankTraffic(
         size - _part(size, n, rank + skip), size - _part(size, n, rank + skip - 1), n - 1, n - 1
     )
 
 
-def _ring_rank(c: Collective, n: int, rank: int) -> Traffic:
+def _ring_rank(c: Collective, n: int, rank: int) -> RankTraffic:
     match c.op:
         case "all_reduce":
             first, second = (_ring_half_rank(c.size, n, rank, skip) for skip in (1, 2))
@@ -65,23 +74,23 @@ def _ring_rank(c: Collective, n: int, rank: int) -> Traffic:
     return direct.rank(c, n, rank)
 
 
-def _ring_cost(c: Collective, n: int, tier: int) -> Cost:
+def _ring_cost(c: Collective, n: int, tier: int) -> CollectiveCost:
     match c.op:
         case "all_reduce" | "reduce_scatter" | "all_gather":
             rounds = (2 if c.op == "all_reduce" else 1) * (n - 1)
             sent = rounds * c.size
-            return Cost(sent, sent, rounds * n, (Leg(tier, rounds, rounds * c.size / n),))
+            return CollectiveCost(sent, sent, rounds * n, (Leg(tier, rounds, rounds * c.size / n),))
         case "broadcast" | "reduce":
             return tree.cost(c.size, n, tier)
     return direct.cost(c, n, tier)
 
 
-def ring_rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
+def ring_rank(c: Collective, cluster: Cluster, rank: int) -> RankTraffic:
     """Traffic of a rank where parts go around a ring (Patarasuk & Yuan 2009, section 3)."""
     return _ring_rank(c, cluster.workers, rank)
 
 
-def ring_cost(c: Collective, cluster: Cluster) -> Cost:
+def ring_cost(c: Collective, cluster: Cluster) -> CollectiveCost:
     """2(n − 1) steps of S/n bytes for an all-reduce, half of that for either half."""
     return _ring_cost(c, cluster.workers, cluster.flat)
 
@@ -89,7 +98,7 @@ def ring_cost(c: Collective, cluster: Cluster) -> Cost:
 # --- tree --------------------------------------------------------------------------------------
 
 
-def tree_rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
+def tree_rank(c: Collective, cluster: Cluster, rank: int) -> RankTraffic:
     """Traffic of a rank where an all-reduce is a binomial reduce and a binomial broadcast."""
     if c.op != "all_reduce":
         return ring_rank(c, cluster, rank)
@@ -97,7 +106,7 @@ def tree_rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
     return down.plus(down.backwards())
 
 
-def tree_cost(c: Collective, cluster: Cluster) -> Cost:
+def tree_cost(c: Collective, cluster: Cluster) -> CollectiveCost:
     """2⌈log2 n⌉ steps of S bytes; halves of an all-reduce go by ring (Thakur 2005, 4.5)."""
     if c.op != "all_reduce":
         return ring_cost(c, cluster)
@@ -107,16 +116,16 @@ def tree_cost(c: Collective, cluster: Cluster) -> Cost:
 # --- recursive halving and doubling ------------------------------------------------------------
 
 
-def _halving_rank(size: int, n: int, rank: int) -> Traffic:
+def _halving_rank(size: int, n: int, rank: int) -> RankTraffic:
     """A reduce-scatter by halving on n = 2^k ranks: each round sends the half not kept."""
     rounds = n.bit_length() - 1
     kept = sum(
         _parts(size, n, rank >> i << i, 1 << i) for i in range(rounds)
     )  # the blocks of 2^i parts that this rank's is in
-    return Traffic(size - _part(size, n, rank), kept, rounds, rounds)
+    return RankTraffic(size - _part(size, n, rank), kept, rounds, rounds)
 
 
-def halving_rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
+def halving_rank(c: Collective, cluster: Cluster, rank: int) -> RankTraffic:
     """Traffic of a rank with recursive halving and doubling (Thakur 2005, 4.1, 4.4 and 4.5).
 
     Ranks beyond a power of two hand their vector to a neighbour first, and get the result back.
@@ -125,7 +134,7 @@ def halving_rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
     core = 1 << (n.bit_length() - 1)
     extra = n - core
     if c.op == "all_reduce":
-        whole = Traffic(c.size, c.size, 1, 1)
+        whole = RankTraffic(c.size, c.size, 1, 1)
         if rank < 2 * extra and rank % 2 == 0:
             return whole
         half = _halving_rank(c.size, core, rank // 2 if rank < 2 * extra else rank - extra)
@@ -137,7 +146,7 @@ def halving_rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
     return ring_rank(c, cluster, rank)
 
 
-def halving_cost(c: Collective, cluster: Cluster) -> Cost:
+def halving_cost(c: Collective, cluster: Cluster) -> CollectiveCost:
     """2 log2 n steps and 2(n − 1)/n · S bytes for an all-reduce, n a power of two.
 
     Otherwise two steps and 2S more, and the halves of an all-reduce go by ring.
@@ -149,17 +158,17 @@ def halving_cost(c: Collective, cluster: Cluster) -> Cost:
         sent = (2 * (core - 1) + 2 * extra) * c.size
         path = 2 * (core - 1) * c.size / core + (2 * c.size if extra else 0)
         leg = Leg(tier, 2 * rounds + (2 if extra else 0), path)
-        return Cost(sent, sent, 2 * core * rounds + 2 * extra, (leg,))
+        return CollectiveCost(sent, sent, 2 * core * rounds + 2 * extra, (leg,))
     if c.op in ("reduce_scatter", "all_gather") and not extra:
         sent = (n - 1) * c.size
-        return Cost(sent, sent, n * rounds, (Leg(tier, rounds, (n - 1) * c.size / n),))
+        return CollectiveCost(sent, sent, n * rounds, (Leg(tier, rounds, (n - 1) * c.size / n),))
     return ring_cost(c, cluster)
 
 
 # --- hierarchical ------------------------------------------------------------------------------
 
 
-def hierarchical_rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
+def hierarchical_rank(c: Collective, cluster: Cluster, rank: int) -> RankTraffic:
     """Traffic of a rank where rings run within nodes, and between ranks of equal place in them.
 
     An all-reduce is a reduce-scatter in the node, an all-reduce of each part between nodes, and
@@ -179,12 +188,12 @@ def hierarchical_rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
                 return across.plus(down).plus(up)
             return across.plus(down if c.op == "reduce_scatter" else up)
     source, at = divmod(c.root, g)
-    across = tree.rank(c.size, k, node, source) if place == at else Traffic()
+    across = tree.rank(c.size, k, node, source) if place == at else RankTraffic()
     down = across.plus(tree.rank(c.size, g, place, at))
     return down if c.op == "broadcast" else down.backwards()
 
 
-def hierarchical_cost(c: Collective, cluster: Cluster) -> Cost:
+def hierarchical_cost(c: Collective, cluster: Cluster) -> CollectiveCost:
     """g ranks a node, k nodes: 2(g − 1)/g · S bytes inside, 2(k − 1)/k · S/g between nodes."""
     g, k = cluster.per_node, cluster.nodes
     if k == 1 or g == 1 or c.op in ("send", "push", "pull"):
@@ -192,11 +201,13 @@ def hierarchical_cost(c: Collective, cluster: Cluster) -> Cost:
     inside, across = _ring_cost(c, g, INNER), _ring_cost(c, k, OUTER)
     sent = k * inside.sent + across.sent
     if c.op in ("broadcast", "reduce"):
-        return Cost(sent, sent, k * inside.messages + across.messages, (*inside.legs, *across.legs))
+        return CollectiveCost(
+            sent, sent, k * inside.messages + across.messages, (*inside.legs, *across.legs)
+        )
     # Each of the g ranks of a node takes part in a ring between nodes, with its part of S.
     legs = tuple(Leg(leg.tier, leg.steps, leg.size / g) for leg in across.legs)
     messages = k * inside.messages + g * across.messages
-    return Cost(sent, sent, messages, (*inside.legs, *legs))
+    return CollectiveCost(sent, sent, messages, (*inside.legs, *legs))
 
 
 # --- all of them -------------------------------------------------------------------------------
@@ -248,23 +259,25 @@ def find_algorithm(name: str, option: str = "--algorithm") -> Algorithm:
     return named(name, ALGORITHMS, "algorithm", option)
 
 
-def collective_cost(algorithm: Algorithm, c: Collective, cluster: Cluster) -> Cost:
+def collective_cost(algorithm: Algorithm, c: Collective, cluster: Cluster) -> CollectiveCost:
     """Cost of a collective with its repeats; a single worker sends nothing."""
     if cluster.workers == 1:
-        return Cost(0, 0, 0, ())
+        return CollectiveCost(0, 0, 0, ())
     return algorithm.cost(c, cluster).times(c.repeats)
 
 
-def collective_rank(algorithm: Algorithm, c: Collective, cluster: Cluster, rank: int) -> Traffic:
+def collective_rank(
+    algorithm: Algorithm, c: Collective, cluster: Cluster, rank: int
+) -> RankTraffic:
     """Traffic of one rank for a collective with its repeats; see `collective_cost`."""
     if cluster.workers == 1:
-        return Traffic()
+        return RankTraffic()
     return algorithm.rank(c, cluster, rank).times(c.repeats)
 
 
-def phase_rank(algorithm: Algorithm, phase: Phase, cluster: Cluster, rank: int) -> Traffic:
+def phase_rank(algorithm: Algorithm, phase: Phase, cluster: Cluster, rank: int) -> RankTraffic:
     """Traffic of one rank for all collectives of a phase."""
-    result = Traffic()
+    result = RankTraffic()
     for c in phase.collectives:
         result = result.plus(collective_rank(algorithm, c, cluster, rank))
     return result

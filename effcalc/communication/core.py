@@ -42,7 +42,7 @@ class Phase(NamedTuple):
     collectives: tuple[Collective, ...]
 
 
-class Traffic(NamedTuple):
+class RankTraffic(NamedTuple):
     """Payload bytes and messages of one rank."""
 
     sent: int = 0
@@ -50,17 +50,17 @@ class Traffic(NamedTuple):
     messages_sent: int = 0
     messages_received: int = 0
 
-    def times(self, count: int) -> Traffic:
+    def times(self, count: int) -> RankTraffic:
         """The same, `count` times over."""
-        return Traffic(*(value * count for value in self))
+        return RankTraffic(*(value * count for value in self))
 
-    def plus(self, other: Traffic) -> Traffic:
+    def plus(self, other: RankTraffic) -> RankTraffic:
         """Both together."""
-        return Traffic(*(a + b for a, b in zip(self, other, strict=True)))
+        return RankTraffic(*(a + b for a, b in zip(self, other, strict=True)))
 
-    def backwards(self) -> Traffic:
+    def backwards(self) -> RankTraffic:
         """The same the other way: a reduce is a broadcast backwards."""
-        return Traffic(self.received, self.sent, self.messages_received, self.messages_sent)
+        return RankTraffic(self.received, self.sent, self.messages_received, self.messages_sent)
 
 
 class Leg(NamedTuple):
@@ -71,7 +71,7 @@ class Leg(NamedTuple):
     size: float
 
 
-class Cost(NamedTuple):
+class CollectiveCost(NamedTuple):
     """One collective: bytes and messages of all ranks together, and its critical path.
 
     As much is received as is sent, but for a parameter server, which is not one of the ranks.
@@ -82,12 +82,12 @@ class Cost(NamedTuple):
     messages: int
     legs: tuple[Leg, ...]
 
-    def times(self, count: int) -> Cost:
+    def times(self, count: int) -> CollectiveCost:
         """The same, `count` times one after another."""
         if count == 1:
             return self
         legs = tuple(Leg(leg.tier, leg.steps * count, leg.size * count) for leg in self.legs)
-        return Cost(self.sent * count, self.received * count, self.messages * count, legs)
+        return CollectiveCost(self.sent * count, self.received * count, self.messages * count, legs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Cluster:
         """The tier whose link bounds an algorithm that does not look at nodes."""
         return OUTER if self.workers > self.per_node else INNER
 
-    def seconds(self, cost: Cost) -> float:
+    def seconds(self, cost: CollectiveCost) -> float:
         """Time of a critical path: α for each message, and its bytes over β.
 
         The α-β model of Thakur, Rabenseifner & Gropp 2005, section 3; the arithmetic of a

@@ -22,13 +22,13 @@ sender) and one that it is wanted (48 bytes, from the receiver).
 from __future__ import annotations
 
 from effcalc.communication import direct, tree
-from effcalc.communication.core import Cluster, Collective, Cost, Leg, Traffic
+from effcalc.communication.core import Cluster, Collective, CollectiveCost, Leg, RankTraffic
 
 HEADER = 48
 SEGMENT = 1 << 20
 
 
-def wire(traffic: Traffic) -> tuple[int, int]:
+def wire(traffic: RankTraffic) -> tuple[int, int]:
     """Bytes sent and received on the sockets: payload, headers and notices."""
     sent = 2 * traffic.messages_sent + traffic.messages_received
     received = 2 * traffic.messages_received + traffic.messages_sent
@@ -54,11 +54,11 @@ class Ring:
         size = min(max(self.size - rank % self.n * self.block, 0), self.block)
         return size, -(-size // self.length)
 
-    def half(self, rank: int) -> Traffic:
+    def half(self, rank: int) -> RankTraffic:
         """Traffic of a rank that sends every block but its own on, and so do the others."""
         sent, messages = self.own(rank)
         received, arrivals = self.own(rank + 1)
-        return Traffic(
+        return RankTraffic(
             self.size - sent,
             self.size - received,
             self.segments - messages,
@@ -75,7 +75,7 @@ def _equal(c: Collective, n: int) -> int:
     return _round_up(-(-c.size // n), c.element)
 
 
-def rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
+def rank(c: Collective, cluster: Cluster, rank: int) -> RankTraffic:
     """Payload and messages of one rank."""
     n = cluster.workers
     match c.op:
@@ -86,18 +86,18 @@ def rank(c: Collective, cluster: Cluster, rank: int) -> Traffic:
             return Reduce(c.size, n, c.element).rank(rank, c.root)
         case "all_gather":
             size, messages = (n - 1) * _equal(c, n), 2 * (n - 1) if c.size else 0
-            return Traffic(size, size, messages, messages)
+            return RankTraffic(size, size, messages, messages)
         case "broadcast":
             return tree.rank(c.size, n, rank, c.root)
         case "barrier":
-            return Traffic(0, 0, tree.rounds(n), tree.rounds(n))
+            return RankTraffic(0, 0, tree.rounds(n), tree.rounds(n))
         case "all_to_all":
             size = (n - 1) * _equal(c, n)
-            return Traffic(size, size, n - 1, n - 1)
+            return RankTraffic(size, size, n - 1, n - 1)
         case "gather" | "scatter":
             part = _equal(c, n)
             root = rank == c.root
-            down = Traffic((n - 1) * part, 0, n - 1, 0) if root else Traffic(0, part, 0, 1)
+            down = RankTraffic((n - 1) * part, 0, n - 1, 0) if root else RankTraffic(0, part, 0, 1)
             return down if c.op == "scatter" else down.backwards()
     return direct.rank(c, n, rank)
 
@@ -129,11 +129,11 @@ class Reduce:
         end = (rank % self.n + 1) * self.block
         return self.within(end - 2 * self.length, end)
 
-    def rank(self, rank: int, root: int) -> Traffic:
+    def rank(self, rank: int, root: int) -> RankTraffic:
         """Traffic of a rank: the ring, and its block to the root in one message."""
         kept, fewer = self.kept(rank)
         others, missing = self.kept(rank + 1)
-        ring = Traffic(
+        ring = RankTraffic(
             self.size - kept,
             self.size - others,
             self.segments - fewer,
@@ -141,11 +141,11 @@ class Reduce:
         )
         size, segments = self.own(rank)
         if rank != root:
-            return ring.plus(Traffic(size, 0, int(segments > 0), 0))
+            return ring.plus(RankTraffic(size, 0, int(segments > 0), 0))
         filled = -(-self.size // self.block)
-        return ring.plus(Traffic(0, self.size - size, 0, filled - int(segments > 0)))
+        return ring.plus(RankTraffic(0, self.size - size, 0, filled - int(segments > 0)))
 
-    def cost(self, root: int, tier: int) -> Cost:
+    def cost(self, root: int, tier: int) -> CollectiveCost:
         """All ranks: those before the last block that is not empty keep two whole segments."""
         whole = self.size // self.block
         rest, few = self.kept(whole) if whole < self.n else (0, 0)
@@ -155,31 +155,31 @@ class Reduce:
         gathered = -(-self.size // self.block) - int(segments > 0)
         ring = Leg(tier, -(-messages // self.n), sent / self.n)
         last = Leg(tier, gathered, self.size - own)
-        return Cost(
+        return CollectiveCost(
             sent + self.size - own, sent + self.size - own, messages + gathered, (ring, last)
         )
 
 
-def cost(c: Collective, cluster: Cluster) -> Cost:
+def cost(c: Collective, cluster: Cluster) -> CollectiveCost:
     """Payload and messages of all ranks; the critical path has every message of a rank."""
     n, tier = cluster.workers, cluster.flat
     match c.op:
         case "all_reduce" | "reduce_scatter":
             sent = 2 * (n - 1) * c.size
             messages = 2 * (n - 1) * Ring(c.size, n, c.element).segments
-            return Cost(sent, sent, messages, (Leg(tier, -(-messages // n), sent / n),))
+            return CollectiveCost(sent, sent, messages, (Leg(tier, -(-messages // n), sent / n),))
         case "reduce":
             return Reduce(c.size, n, c.element).cost(c.root, tier)
         case "all_gather" | "all_to_all":
             each = (2 if c.op == "all_gather" else 1) * (n - 1)
             each = each if c.size or c.op == "all_to_all" else 0
             sent = n * (n - 1) * _equal(c, n)
-            return Cost(sent, sent, n * each, (Leg(tier, each, sent / n),))
+            return CollectiveCost(sent, sent, n * each, (Leg(tier, each, sent / n),))
         case "broadcast":
             return tree.cost(c.size, n, tier)
         case "barrier":
-            return Cost(0, 0, n * tree.rounds(n), (Leg(tier, tree.rounds(n), 0),))
+            return CollectiveCost(0, 0, n * tree.rounds(n), (Leg(tier, tree.rounds(n), 0),))
         case "gather" | "scatter":
             sent = (n - 1) * _equal(c, n)
-            return Cost(sent, sent, n - 1, (Leg(tier, n - 1, sent),))
+            return CollectiveCost(sent, sent, n - 1, (Leg(tier, n - 1, sent),))
     return direct.cost(c, n, tier)

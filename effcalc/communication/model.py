@@ -11,7 +11,7 @@ from typing import NamedTuple
 from effcalc.base.errors import InputError
 from effcalc.base.units import dtype_bytes
 from effcalc.network import ops
-from effcalc.network.network import Layer, Network, Param, unroll
+from effcalc.network.network import Network, OperatorCall, Param, unroll
 
 FORWARD = 1 / 3
 """Share of a step's compute that the forward pass is: the backward does twice its FLOPs."""
@@ -41,7 +41,7 @@ class Model:
     params: tuple[Param, ...]
     buffers: tuple[Param, ...]
     ready: tuple[tuple[Param, float], ...]
-    layers: tuple[Layer, ...]
+    layers: tuple[OperatorCall, ...]
     macs: tuple[int, ...]
     inputs: frozenset[int]
 
@@ -66,13 +66,13 @@ def training_model(network: Network) -> Model:
     gradients come in the reverse order of layers; a linear layer's bias comes before its weight,
     whose gradient is transposed once more. FLOPs of a layer's backward are twice its forward's.
     """
-    calls = sum(layer.count for layer in network.layers)
+    calls = sum(layer.count for layer in network.calls)
     if calls > MAX_LAYERS:
         raise InputError(
             f"{network.name} has {calls:,} operator calls; communication is predicted for up to "
             f"{MAX_LAYERS:,}"
         )
-    layers = unroll(network).layers
+    layers = unroll(network).calls
     macs = tuple(ops.macs(layer) for layer in layers)
     seen: dict[str, Param] = {}
     for layer in layers:

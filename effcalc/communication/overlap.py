@@ -14,7 +14,7 @@ from effcalc.communication.core import Cluster, Collective
 from effcalc.communication.strategies import Plan
 
 
-class Step(NamedTuple):
+class StepTime(NamedTuple):
     """Seconds of one step.
 
     `ideal` is the compute of one worker were all of it useful and evenly spread, `compute` what
@@ -38,14 +38,14 @@ class Step(NamedTuple):
         return self.ideal / self.seconds if self.seconds else 1.0
 
 
-def step(plan: Plan, algorithm: Algorithm, cluster: Cluster, compute: float) -> Step:
+def step(plan: Plan, algorithm: Algorithm, cluster: Cluster, compute: float) -> StepTime:
     """Time the steady step of a plan whose compute takes a worker `compute` seconds alone."""
     if plan.stages:
         return _pipelined(plan, algorithm, cluster, compute)
     times = [
         cluster.seconds(collective_cost(algorithm, c, cluster)) for c in plan.steady.collectives
     ]
-    return Step(compute, compute, exposed(plan.steady.collectives, times, compute))
+    return StepTime(compute, compute, exposed(plan.steady.collectives, times, compute))
 
 
 def exposed(collectives: tuple[Collective, ...], times: list[float], compute: float) -> float:
@@ -97,7 +97,7 @@ def _between(plan: Plan, algorithm: Algorithm, cluster: Cluster) -> float:
     return max(cuts.values(), default=0.0)
 
 
-def _pipelined(plan: Plan, algorithm: Algorithm, cluster: Cluster, compute: float) -> Step:
+def _pipelined(plan: Plan, algorithm: Algorithm, cluster: Cluster, compute: float) -> StepTime:
     """m + p − 1 rounds as long as the slowest stage's, with a cut's two messages between them.
 
     Huang et al. 2019, section 2.3: of m + p − 1 rounds a stage idles p − 1.
@@ -108,4 +108,4 @@ def _pipelined(plan: Plan, algorithm: Algorithm, cluster: Cluster, compute: floa
     slowest = share * compute * p / m  # all workers' images pass every stage
     rounds = m + p - 1
     waits = _rounds(plan) * _between(plan, algorithm, cluster)
-    return Step(compute, rounds * slowest, waits, (p - 1) / rounds)
+    return StepTime(compute, rounds * slowest, waits, (p - 1) / rounds)

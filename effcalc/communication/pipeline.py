@@ -16,7 +16,7 @@ from effcalc.base.units import dtype_bytes
 from effcalc.communication.model import Model
 
 
-class Stage(NamedTuple):
+class PipelineStage(NamedTuple):
     """Consecutive layers: where they end, their MACs for one image, and what leaves them.
 
     `cut_bytes` are those of one image's activations that later stages read, 0 for the last.
@@ -52,7 +52,7 @@ def crossing(model: Model, dtype: str) -> list[int]:
     return list(accumulate(change))
 
 
-def cut(model: Model, stages: int, dtype: str) -> tuple[Stage, ...]:
+def cut(model: Model, stages: int, dtype: str) -> tuple[PipelineStage, ...]:
     """Cut a network into `stages` stages; raises `InputError` for more than it has layers."""
     count = len(model.layers)
     if stages > count:
@@ -65,7 +65,7 @@ def cut(model: Model, stages: int, dtype: str) -> tuple[Stage, ...]:
     ends = _ends(done, bytes_at, stages, _bottleneck(model.macs, stages))
     starts = [0, *ends[:-1]]
     return tuple(
-        Stage(
+        PipelineStage(
             model.layers[a].name,
             model.layers[b - 1].name,
             b - a,

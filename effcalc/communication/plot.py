@@ -15,7 +15,7 @@ from effcalc.output.plots.marks import (
     records,
     tooltips,
 )
-from effcalc.output.plots.style import Look, Plot
+from effcalc.output.plots.style import Plot, PlotLook
 from effcalc.output.table import Table
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _name(row: Any, varied: list[str]) -> str:
     return ", ".join(str(row[axis]) for axis in varied) or str(row["strategy"])
 
 
-def _draw(look: Look, table: Table, varied: list[str], names: list[str]) -> alt.TopLevelMixin:
+def _draw(look: PlotLook, table: Table, varied: list[str], names: list[str]) -> alt.TopLevelMixin:
     import altair as alt
 
     points = [{**record, "line": _name(record, varied)} for record in records(table)]

@@ -9,9 +9,9 @@ from functools import cached_property
 
 from effcalc.base.errors import InputError, one_line
 from effcalc.communication.collectives import ALGORITHMS, Algorithm, collective_cost, phase_rank
-from effcalc.communication.core import Cluster, Cost, Phase, Traffic
+from effcalc.communication.core import Cluster, CollectiveCost, Phase, RankTraffic
 from effcalc.communication.model import Model
-from effcalc.communication.overlap import Step, seconds, step
+from effcalc.communication.overlap import StepTime, seconds, step
 from effcalc.communication.strategies import Plan, Setup, Strategy, check
 from effcalc.hardware.files import Device, Link
 
@@ -20,7 +20,7 @@ _SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True)
-class Prediction:
+class CommPrediction:
     """One strategy on one cluster.
 
     `compute` is the seconds of one worker's step without communication, None where not known.
@@ -35,29 +35,31 @@ class Prediction:
     plan: Plan
     compute: float | None = None
 
-    def phase_cost(self, phase: Phase, algorithm: Algorithm | None = None) -> Cost:
+    def phase_cost(self, phase: Phase, algorithm: Algorithm | None = None) -> CollectiveCost:
         """All ranks together, for one phase."""
         costs = [
             collective_cost(algorithm or self.algorithm, c, self.cluster) for c in phase.collectives
         ]
-        return Cost(
+        return CollectiveCost(
             sum(c.sent for c in costs),
             sum(c.received for c in costs),
             sum(c.messages for c in costs),
             tuple(leg for c in costs for leg in c.legs),
         )
 
-    def phase_rank(self, phase: Phase, rank: int, algorithm: Algorithm | None = None) -> Traffic:
+    def phase_rank(
+        self, phase: Phase, rank: int, algorithm: Algorithm | None = None
+    ) -> RankTraffic:
         """One rank, for one phase; rank n is a parameter server."""
         return phase_rank(algorithm or self.algorithm, phase, self.cluster, rank)
 
     @cached_property
-    def steady(self) -> Cost:
+    def steady(self) -> CollectiveCost:
         """All ranks together, at each step."""
         return self.phase_cost(self.plan.steady)
 
     @cached_property
-    def gloo(self) -> Cost:
+    def gloo(self) -> CollectiveCost:
         """What torch's gloo sends at each step for the same collectives."""
         return self.phase_cost(self.plan.steady, ALGORITHMS["gloo"])
 
@@ -89,12 +91,12 @@ class Prediction:
         return seconds(self.plan, self.algorithm, self.cluster)
 
     @cached_property
-    def step(self) -> Step | None:
+    def step(self) -> StepTime | None:
         """The step in time, where the compute is known."""
         if self.compute is None:
             return None
         if self.cluster.workers == 1:
-            return Step(self.compute, self.compute, 0.0, 0.0 if self.plan.stages else None)
+            return StepTime(self.compute, self.compute, 0.0, 0.0 if self.plan.stages else None)
         return step(self.plan, self.algorithm, self.cluster, self.compute)
 
 
@@ -107,7 +109,7 @@ def predictions(
     compute: Sequence[float | None],
     links: tuple[Link, Link],
     per_node: int | None,
-) -> Iterator[Prediction]:
+) -> Iterator[CommPrediction]:
     """Predict every combination, by number of workers first; made as they are read.
 
     `compute` has the seconds of one batch for each setup. Raises `InputError` for what cannot be.
@@ -127,7 +129,7 @@ def predictions(
                             f"--per-node: {n:,} workers are no whole number of nodes of {group:,}; "
                             "the hierarchical algorithm needs one"
                         )
-                    yield Prediction(model, strategy, setup, algorithm, cluster, plan, spent)
+                    yield CommPrediction(model, strategy, setup, algorithm, cluster, plan, spent)
 
 
 def _workers(value: int | float) -> int:

@@ -16,7 +16,7 @@ from effcalc.base.units import dtype_bytes
 from effcalc.communication import buckets
 from effcalc.communication.core import Collective, Phase
 from effcalc.communication.model import FORWARD, UNITS, Model, Unit, size_of, units
-from effcalc.communication.pipeline import Stage, cut
+from effcalc.communication.pipeline import PipelineStage, cut
 from effcalc.network.network import Param
 
 
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     """The phases of a run, and the stages and micro-batches where it is a pipeline."""
 
     phases: tuple[Phase, ...]
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[PipelineStage, ...] = ()
     micro_batches: int = 1
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from effcalc.base.errors import InputError
 from effcalc.base.units import Value, format_bandwidth, format_seconds
 from effcalc.communication.collectives import ALGORITHMS, collective_cost
-from effcalc.communication.predict import Prediction
+from effcalc.communication.predict import CommPrediction
 from effcalc.communication.verify import Compared
 from effcalc.output.table import Column, Row, Table
 from effcalc.scaling.request import Many
@@ -16,7 +16,7 @@ _AXES = ("strategy", "algorithm", "dtype", "workers")
 
 
 def comm_table(
-    title: str, rows: Sequence[Prediction] | Many[Prediction], shown: Iterable[str]
+    title: str, rows: Sequence[CommPrediction] | Many[CommPrediction], shown: Iterable[str]
 ) -> Table:
     """One row for each prediction; `shown` names the axes of which there are several.
 
@@ -54,7 +54,7 @@ def comm_table(
     return Table("comm", title, columns, made, said)
 
 
-def notes(p: Prediction) -> tuple[str, ...]:
+def notes(p: CommPrediction) -> tuple[str, ...]:
     """What the figures of predictions stand on."""
     bytes_ = "bytes are payload, the mean over the ranks, of which some send more: --per rank"
     link = p.cluster.outer
@@ -73,7 +73,7 @@ def notes(p: Prediction) -> tuple[str, ...]:
     return (bytes_, *wires, *times, f"{p.strategy.name}: {p.strategy.source}")
 
 
-def _link(p: Prediction, tier: int) -> str:
+def _link(p: CommPrediction, tier: int) -> str:
     link = p.cluster.outer if tier else p.cluster.inner
     return (
         f"{format_bandwidth(link.bytes_per_second)} each way for a rank, "
@@ -81,7 +81,7 @@ def _link(p: Prediction, tier: int) -> str:
     )
 
 
-def _row(p: Prediction) -> Row:
+def _row(p: CommPrediction) -> Row:
     row: dict[str, Value] = {
         "strategy": p.strategy.name,
         "algorithm": p.algorithm.name,
@@ -109,7 +109,7 @@ def _row(p: Prediction) -> Row:
     return row
 
 
-def ranks_table(title: str, p: Prediction) -> Table:
+def ranks_table(title: str, p: CommPrediction) -> Table:
     """What each rank sends and receives, in each phase; rows are made as they are read."""
     phases = p.plan.phases
     columns = [Column("rank", "rank", "text")]
@@ -141,7 +141,7 @@ def ranks_table(title: str, p: Prediction) -> Table:
     return Table("comm-ranks", title, tuple(columns), rows, said, layout="rows")
 
 
-def collectives_table(title: str, p: Prediction) -> Table:
+def collectives_table(title: str, p: CommPrediction) -> Table:
     """Every collective of every phase, in the order in which they run."""
     columns = (
         Column("phase", "phase", "text"),
@@ -175,7 +175,7 @@ def collectives_table(title: str, p: Prediction) -> Table:
     return Table("comm-collectives", title, columns, rows, notes(p), layout="rows")
 
 
-def stages_table(title: str, p: Prediction) -> Table:
+def stages_table(title: str, p: CommPrediction) -> Table:
     """The stages of a pipeline, and what crosses the cut behind each."""
     columns = (
         Column("stage", "stage", "int"),
@@ -213,7 +213,7 @@ def stages_table(title: str, p: Prediction) -> Table:
     return Table("comm-stages", title, columns, rows, said, total, layout="rows")
 
 
-BREAKDOWNS: Mapping[str, Callable[[str, Prediction], Table]] = {
+BREAKDOWNS: Mapping[str, Callable[[str, CommPrediction], Table]] = {
     "rank": ranks_table,
     "collective": collectives_table,
     "stage": stages_table,

@@ -6,7 +6,7 @@ send it 2^i further; ranks count from the root.
 
 from __future__ import annotations
 
-from effcalc.communication.core import Cost, Leg, Traffic
+from effcalc.communication.core import CollectiveCost, Leg, RankTraffic
 
 
 def rounds(n: int) -> int:
@@ -14,14 +14,14 @@ def rounds(n: int) -> int:
     return (n - 1).bit_length()
 
 
-def rank(size: int, n: int, rank: int, root: int) -> Traffic:
+def rank(size: int, n: int, rank: int, root: int) -> RankTraffic:
     """Traffic of one rank of a broadcast: it sends to v + 2^i for each 2^i over v."""
     v = (rank - root) % n
     below = sum(1 for i in range(v.bit_length(), rounds(n)) if v + (1 << i) < n)
-    return Traffic(below * size, size if v else 0, below, int(v > 0))
+    return RankTraffic(below * size, size if v else 0, below, int(v > 0))
 
 
-def cost(size: int, n: int, tier: int) -> Cost:
+def cost(size: int, n: int, tier: int) -> CollectiveCost:
     """n − 1 messages of all, ⌈log2 n⌉ of them one after another."""
     leg = Leg(tier, rounds(n), rounds(n) * size)
-    return Cost((n - 1) * size, (n - 1) * size, n - 1, (leg,))
+    return CollectiveCost((n - 1) * size, (n - 1) * size, n - 1, (leg,))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from effcalc.communication import gloo
 from effcalc.communication.collectives import ALGORITHMS, phase_rank
-from effcalc.communication.core import Cluster, Collective, Phase, Traffic
+from effcalc.communication.core import Cluster, Collective, Phase, RankTraffic
 from effcalc.communication.strategies import Plan
 from effcalc.hardware.files import Link
 
@@ -23,7 +23,7 @@ class Compared(NamedTuple):
 
     phase: str
     rank: int
-    predicted: Traffic
+    predicted: RankTraffic
     sent: int
     received: int
     wire: tuple[int, int] | None

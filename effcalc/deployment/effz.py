@@ -37,7 +37,7 @@ _TOGETHER = 1 << 24  # symbols that are decoded at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class StoredTensor:
     """A tensor in a file: as it was (`raw`), or coded as float32 with its parts.
 
     A pruned one has two streams, values and distances; a dense one has values alone.
@@ -98,7 +98,7 @@ def predicted(tensor: Quantised, index_bits: int) -> Coded:
     return Coded(sizes[0], sizes[1], tables, bounds[0], bounds[1])
 
 
-def code(name: str, shape: Shape, tensor: Quantised, index_bits: int) -> Tensor:
+def code(name: str, shape: Shape, tensor: Quantised, index_bits: int) -> StoredTensor:
     """Huffman-code a quantised tensor."""
     symbols = [tensor.codes] if tensor.distances is None else [tensor.codes, tensor.distances]
     streams = tuple(
@@ -106,12 +106,12 @@ def code(name: str, shape: Shape, tensor: Quantised, index_bits: int) -> Tensor:
         for s, counts in zip(symbols, histograms(tensor, index_bits), strict=True)
     )
     kept = 0 if tensor.distances is None else index_bits
-    return Tensor(name, "F32", shape, b"", tensor.centroids, streams, kept)
+    return StoredTensor(name, "F32", shape, b"", tensor.centroids, streams, kept)
 
 
 def record_bytes(name: str, shape: Shape, coded: bool) -> int:
     """Bytes that a tensor takes beside its payload: name, shape, dtype and encoding."""
-    return len(_record(Tensor(name, "F32", shape))) + (_EXTRA.size if coded else 0)
+    return len(_record(StoredTensor(name, "F32", shape))) + (_EXTRA.size if coded else 0)
 
 
 def container_bytes() -> int:
@@ -122,7 +122,7 @@ def container_bytes() -> int:
 _EXTRA = struct.Struct("<HBQ")  # centroids, index bits, entries
 
 
-def _record(tensor: Tensor) -> bytes:
+def _record(tensor: StoredTensor) -> bytes:
     name = tensor.name.encode()
     kind = _RAW if tensor.centroids is None else (_PRUNED if tensor.index_bits else _DENSE)
     parts = [
@@ -137,7 +137,7 @@ def _record(tensor: Tensor) -> bytes:
     return b"".join(parts)
 
 
-def _payload(tensor: Tensor) -> Iterator[bytes]:
+def _payload(tensor: StoredTensor) -> Iterator[bytes]:
     if tensor.centroids is None:
         yield tensor.raw
         return
@@ -149,7 +149,7 @@ def _payload(tensor: Tensor) -> Iterator[bytes]:
         yield stream.data
 
 
-def pack(tensors: Sequence[Tensor]) -> bytes:
+def pack(tensors: Sequence[StoredTensor]) -> bytes:
     """Return a whole file."""
     for tensor in tensors:
         if len(tensor.name.encode()) > 0xFFFF or len(tensor.shape) > MAX_RANK:
@@ -160,7 +160,7 @@ def pack(tensors: Sequence[Tensor]) -> bytes:
     return body + _DIGEST(body).digest()
 
 
-def read(path: str) -> list[Tensor]:
+def read(path: str) -> list[StoredTensor]:
     """Read a file; raise `InputError` for one that is truncated, altered or no .effz file."""
     try:
         with Path(path).open("rb") as file:
@@ -172,7 +172,7 @@ def read(path: str) -> list[Tensor]:
     return unpack(data, path)
 
 
-def unpack(data: bytes, path: str) -> list[Tensor]:
+def unpack(data: bytes, path: str) -> list[StoredTensor]:
     """Take a file apart; nothing in it is trusted, its checksum being anyone's to make."""
     where = one_line(path)
     if data[: len(MAGIC)] != MAGIC:
@@ -246,10 +246,10 @@ def _described(head: _Reader) -> _Described:
 
 def _tensor(
     body: _Reader, name: str, dtype: str, kind: int, shape: Shape, extra: tuple[int, ...]
-) -> Tensor:
+) -> StoredTensor:
     numel = math.prod(shape)
     if kind == _RAW:
-        return Tensor(name, dtype, shape, bytes(body.take(numel * ITEM_BYTES[dtype])))
+        return StoredTensor(name, dtype, shape, bytes(body.take(numel * ITEM_BYTES[dtype])))
     centroids, index_bits, entries = extra
     pruned = kind == _PRUNED
     if (
@@ -262,7 +262,7 @@ def _tensor(
     values = np.frombuffer(body.take(4 * centroids), "<f4").astype(np.float32)
     symbols = [centroids + 1, 1 << index_bits] if pruned else [centroids]
     streams = tuple(_stream(body, n, entries) for n in symbols)
-    return Tensor(name, dtype, shape, b"", values, streams, index_bits)
+    return StoredTensor(name, dtype, shape, b"", values, streams, index_bits)
 
 
 def _stream(body: _Reader, symbols: int, count: int) -> Stream:
@@ -275,12 +275,14 @@ def _stream(body: _Reader, symbols: int, count: int) -> Stream:
     return Stream(count, tuple(lengths[:symbols]), lanes, bytes(data))
 
 
-def restore(tensors: Sequence[Tensor], path: str) -> Iterator[tuple[Tensor, npt.NDArray[np.uint8]]]:
+def restore(
+    tensors: Sequence[StoredTensor], path: str
+) -> Iterator[tuple[StoredTensor, npt.NDArray[np.uint8]]]:
     """Yield each tensor and its bytes; coded ones are little-endian float32.
 
     Streams of about 2^24 symbols decode together, whatever their tensors.
     """
-    group: list[Tensor] = []
+    group: list[StoredTensor] = []
     pending = 0
     for tensor in tensors:
         group.append(tensor)
@@ -291,7 +293,9 @@ def restore(tensors: Sequence[Tensor], path: str) -> Iterator[tuple[Tensor, npt.
     yield from _restored(group, path)
 
 
-def _restored(group: Sequence[Tensor], path: str) -> Iterator[tuple[Tensor, npt.NDArray[np.uint8]]]:
+def _restored(
+    group: Sequence[StoredTensor], path: str
+) -> Iterator[tuple[StoredTensor, npt.NDArray[np.uint8]]]:
     try:
         symbols = iter(decode([stream for tensor in group for stream in tensor.streams]))
         for tensor in group:

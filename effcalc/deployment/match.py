@@ -19,9 +19,9 @@ def matched(shapes: Mapping[str, Shape], network: Network, path: str) -> str:
     tensor.
     """
     where = one_line(path)
-    if sum(layer.count for layer in network.layers) > _MOST_LAYERS:
+    if sum(call.count for call in network.calls) > _MOST_LAYERS:
         raise InputError(f"{where}: {network.name} has over a million layers, no file has those")
-    wanted = {p.key: p.shape for layer in unroll(network).layers for p in layer.params}
+    wanted = {p.key: p.shape for call in unroll(network).calls for p in call.params}
     common = wanted.keys() & shapes.keys()
     if 2 * len(common) > len(wanted):
         for name in wanted:

@@ -50,7 +50,7 @@ def compress(
     ways = {way.name: way for way in (Storage(), few, books)}
     huffman, bound = replace(storage, huffman=True).name, "entropy bound"
     steps = {name: Sizes() for name in (*ways, huffman, bound)}
-    tensors: list[effz.Tensor] = []
+    tensors: list[effz.StoredTensor] = []
     digests: list[bytes] = []
     predicted = effz.container_bytes()
     squares, errors, coded = 0.0, 0.0, 0
@@ -93,9 +93,9 @@ def compress(
     return Shipped(steps, predicted, data, len(tensors), coded, error)
 
 
-def _kept(file: File, name: str) -> effz.Tensor:
+def _kept(file: File, name: str) -> effz.StoredTensor:
     entry = file.entries[name]
-    return effz.Tensor(name, entry.dtype, entry.shape, file.raw(name).tobytes())
+    return effz.StoredTensor(name, entry.dtype, entry.shape, file.raw(name).tobytes())
 
 
 def _squares(values: npt.NDArray[Any]) -> float:

@@ -104,11 +104,11 @@ class Piece(NamedTuple):
 def pieces(network: Network) -> Iterator[Piece]:
     """Yield parameters and running statistics, a shared one once; not a norm's step counter."""
     seen = set()
-    for layer in network.layers:
-        for p in layer.params:
+    for call in network.calls:
+        for p in call.params:
             if p.key not in seen and p.dtype.startswith("float"):
                 seen.add(p.key)
-                yield Piece(p.key, p.shape, layer.count)
+                yield Piece(p.key, p.shape, call.count)
 
 
 def stored(tensors: Iterable[Piece], storage: Storage) -> Sizes:

@@ -15,7 +15,7 @@ from effcalc.scaling.scale import Scaled
 from effcalc.scaling.solve import Fit
 
 if TYPE_CHECKING:  # these need NumPy, which only --weights and --read load
-    from effcalc.deployment.effz import Tensor
+    from effcalc.deployment.effz import StoredTensor
     from effcalc.deployment.ship import Shipped
 
 _KEPT = "biases, norms and running statistics stay float32 (float16 in float16)"
@@ -300,7 +300,7 @@ def shipped_table(
     return Table("deploy-weights", title, columns, rows, tuple(notes), layout="rows")
 
 
-def effz_table(tensors: Sequence[Tensor], title: str) -> Table:
+def effz_table(tensors: Sequence[StoredTensor], title: str) -> Table:
     """What an .effz file holds, a row for each tensor."""
     columns = (
         Column("name", "tensor"),

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from effcalc.footprint.predict import Prediction, predict
-from effcalc.footprint.step import Step
+from effcalc.footprint.predict import MemoryPrediction, predict
+from effcalc.footprint.step import StepSettings
 from effcalc.network.arch import Arch
 from effcalc.network.network import Network
 from effcalc.scaling.scale import Scaled, build
@@ -23,10 +23,10 @@ class Fitted:
 
     what: str
     value: int | float | None
-    prediction: Prediction | None
+    prediction: MemoryPrediction | None
 
 
-def fit_batch(at: Callable[[int], Network], step: Step, limit: int) -> Fitted:
+def fit_batch(at: Callable[[int], Network], step: StepSettings, limit: int) -> Fitted:
     """Find the largest batch whose step needs at most `limit` bytes; `at(batch)` is the network."""
 
     def state(batch: int) -> int:
@@ -40,13 +40,13 @@ def fit_phi(
     arch: Arch,
     bases: tuple[float, float, float],
     batch: int,
-    step: Step,
+    step: StepSettings,
     limit: int,
     head: bool = True,
 ) -> Fitted:
     """Find the largest φ, in steps of 0.001, at which a batch needs at most `limit` bytes."""
 
-    def needs(at: Scaled) -> Prediction:
+    def needs(at: Scaled) -> MemoryPrediction:
         return predict(build(at.arch, at.scaling, batch, head), step)
 
     def over(at: Scaled) -> bool:

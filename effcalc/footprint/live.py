@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from effcalc.base.errors import InputError
-from effcalc.footprint.step import Step
+from effcalc.footprint.step import StepSettings
 from effcalc.models.build import build, recompute
 from effcalc.models.count import explained
 from effcalc.models.record import storage_of
@@ -57,7 +57,11 @@ class Measured:
 
 
 def measure(
-    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], step: Step, name: str = ""
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    step: StepSettings,
+    name: str = "",
 ) -> Measured:
     """Run two steps of a module that is ours, and measure the second.
 
@@ -72,7 +76,9 @@ def measure(
         return _on_cuda(runner) if device.type == "cuda" else _on_cpu(runner)
 
 
-def built(network: Network, step: Step) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+def built(
+    network: Network, step: StepSettings
+) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
     """Build the module of a network that a block described, and images for it."""
     model = build(network)
     per: Any = step.checkpoint
@@ -88,7 +94,7 @@ class _Runner:
         module: nn.Module,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        step: Step,
+        step: StepSettings,
         device: torch.device,
     ) -> None:
         self.module, self.args, self.kwargs = module.train(step.train), args, kwargs

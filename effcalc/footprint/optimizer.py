@@ -7,7 +7,7 @@ parameter after the other, on CUDA all at once ("foreach").
 from __future__ import annotations
 
 from effcalc.base.units import dtype_bytes
-from effcalc.footprint.step import Step
+from effcalc.footprint.step import StepSettings
 from effcalc.footprint.tape import Tape
 from effcalc.network.network import Network, Param
 
@@ -23,16 +23,16 @@ NUMBER = 8
 
 def trainable(network: Network) -> list[tuple[Param, int]]:
     """Return the parameters that training changes, each once, with how many blocks are alike."""
-    found = {p.key: (p, la.count) for la in network.layers for p in la.params if p.trainable}
+    found = {p.key: (p, call.count) for call in network.calls for p in call.params if p.trainable}
     return list(found.values())
 
 
-def element_bytes(param: Param, step: Step) -> int:
+def element_bytes(param: Param, step: StepSettings) -> int:
     """Bytes of an element of what the optimizer works with: of the weight, or its master copy."""
     return 4 if step.master else dtype_bytes(param.dtype)
 
 
-def state_bytes(network: Network, step: Step) -> int:
+def state_bytes(network: Network, step: StepSettings) -> int:
     """Bytes that the optimizer keeps: its state, and float32 master copies of the weights."""
     tensors = OPTIMIZERS[step.optimizer]
     counter = COUNTER * (tensors == 2)
@@ -42,7 +42,7 @@ def state_bytes(network: Network, step: Step) -> int:
     )
 
 
-def scratch(param: Param, step: Step) -> int:
+def scratch(param: Param, step: StepSettings) -> int:
     """Bytes that the update of one parameter makes for itself.
 
     Adam's denominator: √v, and that divided by the bias correction, both alive at the division;
@@ -54,7 +54,7 @@ def scratch(param: Param, step: Step) -> int:
     return tensors * param.numel * element_bytes(param, step)
 
 
-def update(tape: Tape, network: Network, step: Step) -> None:
+def update(tape: Tape, network: Network, step: StepSettings) -> None:
     """Update the weights: layer by layer on CPU, all at once on CUDA."""
     trained = trainable(network)
     if step.master:  # float32 copies of the gradients
@@ -67,14 +67,14 @@ def update(tape: Tape, network: Network, step: Step) -> None:
         tape.drop(memory)
         return
     before = 0  # the parameter before: torch's loop still has a name for its denominator
-    for layer in network.layers:
+    for call in network.calls:
         sizes = []
-        for p in layer.params:
+        for p in call.params:
             if p.trainable:
                 number = NUMBER * (scratch(p, step) > 0 and not step.watched)
                 sizes.append(before + scratch(p, step) + number)
                 before = scratch(p, step) // 2
         if sizes:
             memory = tape.new(step.share(max(sizes), 1))
-            tape.moment(layer.name, step.optimizer, "optimizer")
+            tape.moment(call.name, step.optimizer, "optimizer")
             tape.drop(memory)

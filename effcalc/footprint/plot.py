@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from effcalc.base.errors import InputError
 from effcalc.output.plots.marks import axis, chart_of, drawable, labelled, records
-from effcalc.output.plots.style import Look, Plot
+from effcalc.output.plots.style import Plot, PlotLook
 from effcalc.output.table import Table
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def memory(timeline: Table) -> Plot:
     )
 
 
-def _draw(look: Look, table: Table) -> alt.TopLevelMixin:
+def _draw(look: PlotLook, table: Table) -> alt.TopLevelMixin:
     import altair as alt
 
     rows = records(table)
@@ -100,7 +100,7 @@ def _draw(look: Look, table: Table) -> alt.TopLevelMixin:
     )
 
 
-def _phases(look: Look, rows: list[dict[str, Any]], top: float) -> list[Any]:
+def _phases(look: PlotLook, rows: list[dict[str, Any]], top: float) -> list[Any]:
     """Rules where a phase begins, with its name; what is computed again is part of backward."""
     import altair as alt
 
@@ -119,7 +119,7 @@ def _phases(look: Look, rows: list[dict[str, Any]], top: float) -> list[Any]:
     ]
 
 
-def _peak(look: Look, peak: dict[str, Any], moments: int) -> list[Any]:
+def _peak(look: PlotLook, peak: dict[str, Any], moments: int) -> list[Any]:
     """A point at the peak, with its size and layer."""
     import altair as alt
 

@@ -8,13 +8,13 @@ from functools import cached_property
 from effcalc.base.errors import InputError
 from effcalc.footprint.autograd import unknown
 from effcalc.footprint.simulate import run
-from effcalc.footprint.step import Step
+from effcalc.footprint.step import StepSettings
 from effcalc.footprint.tape import CATEGORIES, Moment
-from effcalc.network.network import Layer, Network
+from effcalc.network.network import Network, OperatorCall
 
 
 @dataclass(frozen=True)
-class Prediction:
+class MemoryPrediction:
     """Memory of one step, in bytes, on one worker.
 
     `moments` has what is alive at the end of every operator; of repeated blocks the first, the
@@ -24,9 +24,9 @@ class Prediction:
     """
 
     network: Network
-    step: Step
+    step: StepSettings
     moments: tuple[Moment, ...]
-    kept: tuple[tuple[Layer, int], ...]
+    kept: tuple[tuple[OperatorCall, int], ...]
     unknown: dict[str, int]
 
     @cached_property
@@ -54,7 +54,7 @@ class Prediction:
         return self.peak.alive[CATEGORIES.index(category)]
 
 
-def predict(network: Network, step: Step | None = None) -> Prediction:
+def predict(network: Network, step: StepSettings | None = None) -> MemoryPrediction:
     """Predict the memory of one step of a network, which nothing runs.
 
     The network is one that evaluation runs, from an architecture or a trace (one traced in
@@ -62,7 +62,7 @@ def predict(network: Network, step: Step | None = None) -> Prediction:
     the network has not one result of two axes or more to compare with labels, or no parameter to
     train.
     """
-    step = step or Step()
+    step = step or StepSettings()
     if step.train:
         ends = network.outputs
         if len(ends) != 1 or len(ends[0].shape) < 2:
@@ -70,8 +70,8 @@ def predict(network: Network, step: Step | None = None) -> Prediction:
                 f"{network.name}: a training step is predicted for one result of (batch, classes, "
                 "...), with the cross entropy as loss; this network has another"
             )
-        if not any(p.trainable for la in network.layers for p in la.params):
+        if not any(p.trainable for call in network.calls for p in call.params):
             raise InputError(f"{network.name}: has no parameters to train; give --mode infer")
     moments, kept = run(network, step)
     missing = unknown(network) if step.train else {}
-    return Prediction(network, step, tuple(moments), tuple(kept), missing)
+    return MemoryPrediction(network, step, tuple(moments), tuple(kept), missing)

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from effcalc.footprint.step import Step
-from effcalc.network.network import Layer, Network, Tensor, spread
+from effcalc.footprint.step import StepSettings
+from effcalc.network.network import Network, OperatorCall, Tensor, spread
 from effcalc.network.ops import OPS
 
 LOW, HIGH = "bfloat16", "float32"
@@ -34,7 +34,7 @@ Source: https://docs.pytorch.org/docs/stable/amp.html, operator lists of CPU and
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "rms_norm")
 
 
-def prepared(network: Network, step: Step) -> Network:
+def prepared(network: Network, step: StepSettings) -> Network:
     """Return the network whose layers the step runs, first and last repeats written out.
 
     A training step ends with the cross entropy of the network's result and integer labels
@@ -52,37 +52,39 @@ def prepared(network: Network, step: Step) -> Network:
 
 def _renewed(network: Network, device: str) -> Network:
     """Give layers that are the identity at evaluation alone (dropout) memory of their own."""
-    first = next((la.block for la in network.layers if la.block != la.stage), "")
+    first = next((call.block for call in network.calls if call.block != call.stage), "")
     fresh = _numbers(network)
     storages: dict[int, int] = {}
-    layers = []
+    calls = []
     changed = False
-    for la in network.layers:
-        op = OPS.get(la.op)
-        renews = bool(op and op.saves and op.saves(la, device).renews)
-        if renews and la.op == "stochastic_depth" and la.block == first:
-            renews = False  # its rate is 0
-        changed |= renews
+    for call in network.calls:
+        op = OPS.get(call.op)
+        new_storage = bool(op and op.saves and op.saves(call, device).new_storage)
+        if new_storage and call.op == "stochastic_depth" and call.block == first:
+            new_storage = False  # its rate is 0
+        changed |= new_storage
         if changed:
-            operands = tuple(t._replace(storage=storages.get(t.id, t.storage)) for t in la.operands)
-            outputs = la.outputs
-            if renews:
-                outputs = (la.outputs[0]._replace(storage=next(fresh)), *la.outputs[1:])
-            elif la.memory != "new":
-                outputs = (la.outputs[0]._replace(storage=operands[0].storage), *la.outputs[1:])
+            operands = tuple(
+                t._replace(storage=storages.get(t.id, t.storage)) for t in call.operands
+            )
+            outputs = call.outputs
+            if new_storage:
+                outputs = (call.outputs[0]._replace(storage=next(fresh)), *call.outputs[1:])
+            elif call.memory != "new":
+                outputs = (call.outputs[0]._replace(storage=operands[0].storage), *call.outputs[1:])
             storages.update((t.id, t.storage) for t in outputs)
-            memory = "new" if renews else la.memory
-            la = replace(la, operands=operands, outputs=outputs, memory=memory)
-        layers.append(la)
+            memory = "new" if new_storage else call.memory
+            call = replace(call, operands=operands, outputs=outputs, memory=memory)
+        calls.append(call)
     outputs = tuple(t._replace(storage=storages.get(t.id, t.storage)) for t in network.outputs)
-    return replace(network, layers=tuple(layers), outputs=outputs)
+    return replace(network, calls=tuple(calls), outputs=outputs)
 
 
 def _numbers(network: Network) -> itertools.count[int]:
     """Numbers that no tensor or storage of a network has."""
     tensors = (
         *network.inputs,
-        *(t for la in network.layers for t in (*la.operands, *la.outputs)),
+        *(t for call in network.calls for t in (*call.operands, *call.outputs)),
     )
     return itertools.count(max((max(t.id, t.storage) for t in tensors), default=0) + 1)
 
@@ -95,15 +97,15 @@ def _with_loss(network: Network) -> Network:
     labels = _made(fresh, (n, *pixels), "int64")
     log = _made(fresh, (n, classes, *pixels), logits.dtype)
     loss, weight = (_made(fresh, (), logits.dtype) for _ in range(2))
-    layers = (
-        Layer("loss", "log_softmax", (logits,), (log,)),
-        Layer("loss", "nll_loss", (log, labels), (loss, weight)),
+    calls = (
+        OperatorCall("loss", "log_softmax", (logits,), (log,)),
+        OperatorCall("loss", "nll_loss", (log, labels), (loss, weight)),
     )
     return replace(
         network,
         inputs=(*network.inputs, labels),
         outputs=(loss,),
-        layers=(*(la for la in network.layers if la.op != "unused"), *layers),
+        calls=(*(call for call in network.calls if call.op != "unused"), *calls),
     )
 
 
@@ -118,21 +120,21 @@ def _lowered(t: Tensor) -> Tensor:
 
 def _converted(network: Network) -> Network:
     """`model.to(bfloat16)`, and images of it; what is not float32 stays."""
-    layers = tuple(
+    calls = tuple(
         replace(
-            la,
-            operands=tuple(map(_lowered, la.operands)),
-            outputs=tuple(map(_lowered, la.outputs)),
-            params=tuple(p._replace(dtype=LOW) if p.dtype == HIGH else p for p in la.params),
+            call,
+            operands=tuple(map(_lowered, call.operands)),
+            outputs=tuple(map(_lowered, call.outputs)),
+            params=tuple(p._replace(dtype=LOW) if p.dtype == HIGH else p for p in call.params),
         )
-        for la in network.layers
+        for call in network.calls
     )
-    sizes = _sizes(network, {t.storage for la in layers for t in la.outputs if t.dtype == LOW})
+    sizes = _sizes(network, {t.storage for call in calls for t in call.outputs if t.dtype == LOW})
     return replace(
         network,
         inputs=tuple(map(_lowered, network.inputs)),
         outputs=tuple(map(_lowered, network.outputs)),
-        layers=layers,
+        calls=calls,
         storage_bytes=sizes,
     )
 
@@ -153,46 +155,57 @@ def _autocast(network: Network, device: str) -> Network:
     dtypes: dict[int, str] = {}
     cached: dict[str, Tensor] = {}
     halved: set[int] = set()
-    layers: list[Layer] = []
+    calls: list[OperatorCall] = []
 
-    def cast(la: Layer, t: Tensor, dtype: str) -> Tensor:
+    def cast(call: OperatorCall, t: Tensor, dtype: str) -> Tensor:
         if t.dtype not in (LOW, HIGH) or t.dtype == dtype:
             return t
         if t.param in cached:
             return cached[t.param]
         made = _made(fresh, t.shape, dtype)
         attrs = {"autocast": True, "cached": bool(t.param)}
-        layers.append(
-            Layer(la.name, "to_copy", (t,), (made,), (), attrs, "new", la.stage, la.block, la.count)
+        calls.append(
+            OperatorCall(
+                call.name,
+                "to_copy",
+                (t,),
+                (made,),
+                (),
+                attrs,
+                "new",
+                call.stage,
+                call.block,
+                call.count,
+            )
         )
         if t.param:
             cached[t.param] = made
         return made
 
-    for la in network.layers:
-        operands = [t._replace(dtype=dtypes.get(t.id, t.dtype)) for t in la.operands]
-        if la.op in lower:
+    for call in network.calls:
+        operands = [t._replace(dtype=dtypes.get(t.id, t.dtype)) for t in call.operands]
+        if call.op in lower:
             dtype = LOW
-            operands = [cast(la, t, LOW) for t in operands[::-1]][::-1]
-        elif la.op in higher or (
-            device == "cpu" and la.op == "avg_pool" and len(operands[0].shape) == 5
+            operands = [cast(call, t, LOW) for t in operands[::-1]][::-1]
+        elif call.op in higher or (
+            device == "cpu" and call.op == "avg_pool" and len(operands[0].shape) == 5
         ):
             dtype = HIGH
-            operands = [cast(la, t, HIGH) for t in operands]
+            operands = [cast(call, t, HIGH) for t in operands]
         else:
             read = {t.dtype for t in operands if not t.param and t.shape and _is_float(t)}
             dtype = LOW if read == {LOW} else HIGH
         outputs = []
-        for i, t in enumerate(la.outputs):
-            if dtype == LOW and t.dtype == HIGH and not (i and la.op in _NORMS):
+        for i, t in enumerate(call.outputs):
+            if dtype == LOW and t.dtype == HIGH and not (i and call.op in _NORMS):
                 t = t._replace(dtype=LOW)
                 halved.add(t.storage)
             dtypes[t.id] = t.dtype
             outputs.append(t)
-        layers.append(replace(la, operands=tuple(operands), outputs=tuple(outputs)))
+        calls.append(replace(call, operands=tuple(operands), outputs=tuple(outputs)))
     return replace(
         network,
-        layers=tuple(layers),
+        calls=tuple(calls),
         outputs=tuple(t._replace(dtype=dtypes.get(t.id, t.dtype)) for t in network.outputs),
         storage_bytes=_sizes(network, halved),
     )
@@ -208,34 +221,34 @@ def _lifetimes(network: Network, train: bool) -> Mapping[int, int]:
     Built modules drop a value after its last use; while they train, a group of layers is called
     with its arguments, and Python's call holds those until the group returns.
     """
-    layers = network.layers
-    end = len(layers)
+    calls = network.calls
+    end = len(calls)
     observed = _moved(network) if network.deaths else {}
     last = dict(observed)
     ends: dict[str, int] = {}
-    for i, la in enumerate(layers):
-        parts = la.name.split(".")
+    for i, call in enumerate(calls):
+        parts = call.name.split(".")
         for depth in range(1, len(parts) + 1):
             ends[".".join(parts[:depth])] = i
     makers: dict[int, str] = {}
-    for i, la in enumerate(layers):
-        for t in la.operands:
+    for i, call in enumerate(calls):
+        for t in call.operands:
             if t.storage < 0 or t.storage in observed:
                 continue
             held = i
             if train and not network.deaths:
-                held = max(i, ends[_group(makers.get(t.id, ""), la.name)])
+                held = max(i, ends[_group(makers.get(t.id, ""), call.name)])
             last[t.storage] = max(last.get(t.storage, 0), held)
-        for t in la.outputs:
-            makers[t.id] = la.name
+        for t in call.outputs:
+            makers[t.id] = call.name
             if t.storage not in observed:
                 last[t.storage] = max(last.get(t.storage, 0), i)
-    for la in layers:
-        if la.attrs.get("cached"):
-            last[la.outputs[0].storage] = end
+    for call in calls:
+        if call.attrs.get("cached"):
+            last[call.outputs[0].storage] = end
     if train:
         # The loss is called with the network's result, and casts it for the whole call.
-        called = [*layers[-2].operands, *(layers[-3].operands if _is_cast(layers[-3]) else ())]
+        called = [*calls[-2].operands, *(calls[-3].operands if _is_cast(calls[-3]) else ())]
         for t in called:
             if t.storage in last:
                 last[t.storage] = max(last[t.storage], end - 1)
@@ -244,8 +257,8 @@ def _lifetimes(network: Network, train: bool) -> Mapping[int, int]:
     return last
 
 
-def _is_cast(layer: Layer) -> bool:
-    return "autocast" in layer.attrs
+def _is_cast(call: OperatorCall) -> bool:
+    return "autocast" in call.attrs
 
 
 def _group(maker: str, reader: str) -> str:
@@ -261,5 +274,5 @@ def _group(maker: str, reader: str) -> str:
 
 def _moved(network: Network) -> dict[int, int]:
     """Observed deaths, in the numbers of layers as they are now that casts are among them."""
-    places = [i for i, la in enumerate(network.layers) if not _is_cast(la)]
+    places = [i for i, call in enumerate(network.calls) if not _is_cast(call)]
     return {s: places[min(i, len(places) - 1)] for s, i in network.deaths.items()}

@@ -8,9 +8,9 @@ from itertools import groupby
 from operator import attrgetter
 
 from effcalc.footprint.autograd import Node
-from effcalc.footprint.step import Step
+from effcalc.footprint.step import StepSettings
 from effcalc.footprint.tape import Memory
-from effcalc.network.network import Layer
+from effcalc.network.network import OperatorCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +36,23 @@ class Region:
         return [i for _, places in self.segments for i in places]
 
 
-def _unit(layer: Layer) -> str:
+def _unit(call: OperatorCall) -> str:
     """What is gathered and sharded at once: a block; of a traced network two parts of the name."""
-    return layer.block or ".".join(layer.name.split(".")[:2])
+    return call.block or ".".join(call.name.split(".")[:2])
 
 
-def regions(layers: Sequence[Layer], nodes: Sequence[Node], step: Step) -> list[Region]:
+def regions(
+    calls: Sequence[OperatorCall], nodes: Sequence[Node], step: StepSettings
+) -> list[Region]:
     """Cut a step's layers into what the backward pass computes again as a whole, or take all."""
     again = step.train and step.checkpoint != "none"
-    per = attrgetter(step.checkpoint) if again else lambda layer: ""
+    per = attrgetter(step.checkpoint) if again else lambda call: ""
     found = []
-    for name, run in groupby(range(len(layers)), lambda i: per(layers[i])):
-        blocks = groupby(run, lambda i: (_unit(layers[i]), layers[i].count))
+    for name, run in groupby(range(len(calls)), lambda i: per(calls[i])):
+        blocks = groupby(run, lambda i: (_unit(calls[i]), calls[i].count))
         segments = tuple((key[1], tuple(places)) for key, places in blocks)
         # A part of one layer is that layer's module, which is never computed again.
-        leaf = not name or layers[segments[0][1][0]].name == name
+        leaf = not name or calls[segments[0][1][0]].name == name
         keepers = tuple(i for _, places in segments for i in places if again and nodes[i].keeps)
         found.append(Region(segments, not leaf, keepers))
     return found

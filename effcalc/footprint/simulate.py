@@ -16,13 +16,15 @@ from effcalc.footprint.autograd import nodes
 from effcalc.footprint.optimizer import state_bytes, update
 from effcalc.footprint.prepare import prepared
 from effcalc.footprint.region import Region, regions
-from effcalc.footprint.step import Step
+from effcalc.footprint.step import StepSettings
 from effcalc.footprint.tape import Memory, Moment, Tape
 from effcalc.network.liveness import births, tensor_bytes
-from effcalc.network.network import Layer, Network, Tensor
+from effcalc.network.network import Network, OperatorCall, Tensor
 
 
-def run(network: Network, step: Step) -> tuple[list[Moment], list[tuple[Layer, int]]]:
+def run(
+    network: Network, step: StepSettings
+) -> tuple[list[Moment], list[tuple[OperatorCall, int]]]:
     """Return what is alive at the end of every operator of a step, and what each layer keeps.
 
     Of repeated blocks the first, the second, the last but one and the last are in the moments.
@@ -32,7 +34,7 @@ def run(network: Network, step: Step) -> tuple[list[Moment], list[tuple[Layer, i
     going = _Run(prepared(network, step), step)
     going.whole()
     return going.tape.moments, [
-        (la, going.charged[i] * la.count) for i, la in enumerate(going.layers)
+        (call, going.charged[i] * call.count) for i, call in enumerate(going.calls)
     ]
 
 
@@ -43,16 +45,16 @@ RANDOM_STATE = 5056
 class _Run:
     """A step in progress: the memory behind each storage, each kept tensor, each gradient."""
 
-    def __init__(self, network: Network, step: Step) -> None:
-        self.network, self.layers, self.step = network, network.layers, step
+    def __init__(self, network: Network, step: StepSettings) -> None:
+        self.network, self.calls, self.step = network, network.calls, step
         self.tape = Tape()
         self.births = births(network)
         self.deaths: dict[int, list[int]] = {}
         for storage, index in network.deaths.items():
             self.deaths.setdefault(index, []).append(storage)
         self.nodes = nodes(network, step.device) if step.train else []
-        self.counts = {t.storage: la.count for la in self.layers for t in la.outputs}
-        self.charged = [0] * len(self.layers)
+        self.counts = {t.storage: call.count for call in self.calls for t in call.outputs}
+        self.charged = [0] * len(self.calls)
         self.values: dict[int, Memory] = {}
         self.kept: dict[int, list[Memory]] = {}
         self.grads: dict[int, Memory] = {}
@@ -61,7 +63,7 @@ class _Run:
     def whole(self) -> None:
         """Run everything, from before the step until the optimizer is done."""
         self._standing()
-        parts = regions(self.layers, self.nodes, self.step)
+        parts = regions(self.calls, self.nodes, self.step)
         for region in parts:
             self._enter(region)
         result = {t.storage for t in (*self.network.inputs, *self.network.outputs)}
@@ -83,7 +85,9 @@ class _Run:
         """Allocate what is there before and stays: weights, state, images and labels."""
         tape, step = self.tape, self.step
         sizes = {False: 0, True: 0}
-        for p, count in {p.key: (p, la.count) for la in self.layers for p in la.params}.values():
+        for p, count in {
+            p.key: (p, call.count) for call in self.calls for p in call.params
+        }.values():
             sizes[p.buffer] += p.numel * dtype_bytes(p.dtype) * count
         tape.new(self.step.share(sizes[False], 3), "params")
         tape.new(sizes[True], "buffers")
@@ -122,8 +126,8 @@ class _Run:
         made: set[int] = set()
         read: dict[int, None] = {}
         for i in region.places:
-            read.update((t.storage, None) for t in self.layers[i].inputs if t.storage not in made)
-            made.update(t.storage for t in self.layers[i].outputs)
+            read.update((t.storage, None) for t in self.calls[i].inputs if t.storage not in made)
+            made.update(t.storage for t in self.calls[i].outputs)
         return list(read)
 
     def _again(self, region: Region) -> None:
@@ -156,7 +160,7 @@ class _Run:
         Noise is drawn before a product, which then does not run.
         """
         saved = self.nodes[i].saved
-        return bool(saved.outputs or (saved.made and not saved.renews))
+        return bool(saved.outputs or (saved.made and not saved.new_storage))
 
     def _made(self, i: int) -> list[Memory]:
         """Allocate what a layer makes for its backward alone."""
@@ -170,15 +174,15 @@ class _Run:
 
     def _call(self, i: int, keep: bool, phase: str) -> None:
         """Run one layer."""
-        layer = self.layers[i]
+        call = self.calls[i]
         copy = self._copied(i, phase) if self.step.train else None
         for storage, size in self.births[i]:
             self.values[storage] = self.tape.new(size)
         made = self._made(i) if self.step.train else []
         if keep:
             self._keep(i, copy, made, phase)
-        if layer.memory != "view":
-            self.tape.moment(layer.name, layer.op, phase)
+        if call.memory != "view":
+            self.tape.moment(call.name, call.op, phase)
         if copy is not None and not keep:
             made.append(copy)
         for memory in made:
@@ -192,18 +196,18 @@ class _Run:
         """Copy what a layer is about to overwrite, if its backward reads it."""
         if not self.nodes[i].copied:
             return None
-        layer = self.layers[i]
-        copy = self.tape.new(tensor_bytes(layer.operands[0]))
-        self.tape.moment(layer.name, "clone", phase)
+        call = self.calls[i]
+        copy = self.tape.new(tensor_bytes(call.operands[0]))
+        self.tape.moment(call.name, "clone", phase)
         return copy
 
     def _keep(self, i: int, copy: Memory | None, made: list[Memory], phase: str) -> None:
         """Keep what the backward of a layer reads; weights are there anyway."""
-        layer, node = self.layers[i], self.nodes[i]
+        call, node = self.calls[i], self.nodes[i]
         if not node.needed:
             return
-        chosen = [layer.operands[p] for p in node.operands if not (p == 0 and copy)]
-        chosen += [layer.outputs[p] for p in node.saved.outputs if p < len(layer.outputs)]
+        chosen = [call.operands[p] for p in node.operands if not (p == 0 and copy)]
+        chosen += [call.outputs[p] for p in node.saved.outputs if p < len(call.outputs)]
         memories = [self.values[t.storage] for t in chosen if t.storage in self.values]
         memories += made if copy is None else [*made, copy]
         self.kept[i] = []
@@ -220,7 +224,7 @@ class _Run:
         if self.step.zero < 3:
             yield
             return
-        held = {p.key: p for i in places for p in self.layers[i].params if not p.buffer}
+        held = {p.key: p for i in places for p in self.calls[i].params if not p.buffer}
         size = sum(p.numel * dtype_bytes(p.dtype) for p in held.values())
         memory = self.tape.new(size, "params")
         yield
@@ -239,7 +243,7 @@ class _Run:
         whole = [m for key, m in self.param_grads.items() if key not in before and m.size]
         if whole:
             self.tape.new(self.step.share(sum(m.size for m in whole), 2), "gradients")
-            self.tape.moment(self.layers[places[0]].name, "reduce_scatter", "backward")
+            self.tape.moment(self.calls[places[0]].name, "reduce_scatter", "backward")
         for memory in whole:
             self.tape.drop(memory)
 
@@ -262,7 +266,7 @@ class _Run:
                         self._node(i, region)
 
     def _asked(self, i: int) -> bool:
-        return any(t.id in self.grads for t in self.layers[i].outputs)
+        return any(t.id in self.grads for t in self.calls[i].outputs)
 
     def _node(self, i: int, region: Region) -> None:
         """Run the backward of one layer.
@@ -271,11 +275,11 @@ class _Run:
         sums a gradient to its operand's shape; what was kept goes after that. What a region keeps
         of its operands goes with the last node that kept anything of it.
         """
-        tape, layer, node = self.tape, self.layers[i], self.nodes[i]
-        given = [self.grads.pop(t.id) for t in layer.outputs if t.id in self.grads]
+        tape, call, node = self.tape, self.calls[i], self.nodes[i]
+        given = [self.grads.pop(t.id) for t in call.outputs if t.id in self.grads]
         made: list[tuple[Tensor, Memory]] = []
         if given and node.needed:
-            made = self._gradients(layer, i, given, region.again)
+            made = self._gradients(call, i, given, region.again)
         for memory in given:
             tape.drop(memory)
         for memory in self.kept.pop(i, ()):
@@ -284,51 +288,51 @@ class _Run:
             for memory in region.entry.values():
                 tape.release(memory)
         for t, memory in made:
-            self._deliver(layer, t, memory)
+            self._deliver(call, t, memory)
 
     def _gradients(
-        self, layer: Layer, i: int, given: list[Memory], again: bool
+        self, call: OperatorCall, i: int, given: list[Memory], again: bool
     ) -> list[tuple[Tensor, Memory]]:
         """Make the gradients of a layer's operands."""
         tape, node = self.tape, self.nodes[i]
-        result = layer.outputs[0]
+        result = call.outputs[0]
         made: dict[int, Memory] = {}
         new = []
         for p in node.needed:
-            if p in node.saved.same and len(given) == len(layer.outputs) == 1:
-                whole = layer.operands[p].numel >= result.numel
-                if layer.operands[p].numel == result.numel or (layer.op == "cat" and not whole):
+            if p in node.saved.same and len(given) == len(call.outputs) == 1:
+                whole = call.operands[p].numel >= result.numel
+                if call.operands[p].numel == result.numel or (call.op == "cat" and not whole):
                     made[p] = tape.hold(given[0])
                     continue
             new.append(p)
         if node.saved.apart:
             for p in reversed(new):  # by name: "other" before "self"
-                self._apart(layer, p, p == new[-1], made, node.saved.scratch)
+                self._apart(call, p, p == new[-1], made, node.saved.scratch)
             for memory in self.kept.pop(i, ()) if again else ():
                 tape.release(memory)
             for p in new:
-                if layer.operands[p].numel != result.numel:
-                    full, made[p] = made[p], tape.new(tensor_bytes(layer.operands[p]))
-                    tape.moment(layer.name, "sum", "backward")
+                if call.operands[p].numel != result.numel:
+                    full, made[p] = made[p], tape.new(tensor_bytes(call.operands[p]))
+                    tape.moment(call.name, "sum", "backward")
                     tape.drop(full)
         elif new:
             for p in new:
-                made[p] = tape.new(tensor_bytes(layer.operands[p]))
-            tape.moment(layer.name, f"{layer.op}_backward", "backward")
-        return [(layer.operands[p], made[p]) for p in node.needed]
+                made[p] = tape.new(tensor_bytes(call.operands[p]))
+            tape.moment(call.name, f"{call.op}_backward", "backward")
+        return [(call.operands[p], made[p]) for p in node.needed]
 
     def _apart(
-        self, layer: Layer, p: int, last: bool, made: dict[int, Memory], scratch: int
+        self, call: OperatorCall, p: int, last: bool, made: dict[int, Memory], scratch: int
     ) -> None:
         """Make one operand's gradient at the result's shape."""
-        size = layer.outputs[0].numel * dtype_bytes(layer.operands[p].dtype)
+        size = call.outputs[0].numel * dtype_bytes(call.operands[p].dtype)
         beside = [self.tape.new(size) for _ in range(scratch if last else 0)]
         made[p] = self.tape.new(size)
-        self.tape.moment(layer.name, f"{layer.op}_backward", "backward")
+        self.tape.moment(call.name, f"{call.op}_backward", "backward")
         for memory in beside:
             self.tape.drop(memory)
 
-    def _deliver(self, layer: Layer, t: Tensor, memory: Memory) -> None:
+    def _deliver(self, call: OperatorCall, t: Tensor, memory: Memory) -> None:
         """Give a gradient to the tensor that it is of."""
         tape = self.tape
         if t.param:
@@ -340,7 +344,7 @@ class _Run:
                 self.param_grads[t.param] = memory
             else:  # something else holds it: copied
                 self.param_grads[t.param] = tape.new(memory.size, "gradients")
-                tape.moment(layer.name, "clone", "backward")
+                tape.moment(call.name, "clone", "backward")
                 tape.drop(memory)
             return
         before = self.grads.get(t.id)
@@ -349,7 +353,7 @@ class _Run:
             return
         if self.step.watched or (before.holders > 1 and memory.holders > 1):
             self.grads[t.id] = tape.new(tensor_bytes(t))
-            tape.moment(layer.name, "add", "backward")
+            tape.moment(call.name, "add", "backward")
             tape.drop(before)
             tape.drop(memory)
         elif before.holders == 1:

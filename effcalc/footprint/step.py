@@ -10,7 +10,7 @@ DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepSettings:
     """How a network runs; the options of `effcalc memory` have the same names.
 
     `train`: a training step, any after the first; otherwise an inference without gradients.

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from effcalc.base.errors import InputError, one_of
 from effcalc.base.units import Value, dtype_bytes, format_bytes
 from effcalc.footprint.fit import Fitted
-from effcalc.footprint.predict import Prediction
-from effcalc.footprint.step import Step
+from effcalc.footprint.predict import MemoryPrediction
+from effcalc.footprint.step import StepSettings
 from effcalc.footprint.tape import CATEGORIES, Moment
 from effcalc.output.table import Column, Row, Table
 from effcalc.scaling import figures
@@ -38,14 +38,14 @@ PHASES = {
 _NAMES = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam", "adamw": "AdamW"}
 
 
-class Run(NamedTuple):
+class MeasuredRun(NamedTuple):
     """One row: what a prediction is of, in words (`label`, empty for one network alone)."""
 
     label: str
-    prediction: Prediction
+    prediction: MemoryPrediction
 
 
-def described(step: Step) -> str:
+def described(step: StepSettings) -> str:
     """Say in words how a step runs."""
     if not step.train:
         return f"inference, {step.dtype}"
@@ -59,7 +59,7 @@ def described(step: Step) -> str:
     return ", ".join(parts)
 
 
-def memory_table(runs: Sequence[Run], title: str) -> Table:
+def memory_table(runs: Sequence[MeasuredRun], title: str) -> Table:
     """One row for each run: its peak, what it consists of, the layer and the moment of it."""
     several = len(runs) > 1
     steps = [run.prediction.step for run in runs]
@@ -92,7 +92,7 @@ def memory_table(runs: Sequence[Run], title: str) -> Table:
     return Table("memory", title, columns, rows, tuple(notes), conventions=UNITS)
 
 
-def _short(run: Run) -> str:
+def _short(run: MeasuredRun) -> str:
     p = run.prediction
     parts = (run.label, "train" if p.step.train else "infer", f"batch {p.batch}", p.step.dtype)
     return ", ".join(part for part in parts if part)
@@ -104,7 +104,7 @@ def where(peak: Moment) -> str:
     return f"{peak.layer or 'the start'}{repeat}, {PHASES[peak.phase]}"
 
 
-def _row(run: Run) -> Row:
+def _row(run: MeasuredRun) -> Row:
     p = run.prediction
     training = p.step.train
     return {
@@ -123,7 +123,7 @@ def _row(run: Run) -> Row:
     }
 
 
-def _gaps(runs: Sequence[Run]) -> list[str]:
+def _gaps(runs: Sequence[MeasuredRun]) -> list[str]:
     """Say which operators nobody knows the autograd of."""
     calls: dict[str, int] = {}
     for run in runs:
@@ -139,7 +139,7 @@ PER = {name: figures.PER[name] for name in ("stage", "block", "layer")}
 """The breakdowns that `--per` offers, beside "moment"."""
 
 
-def per_table(run: Run, per: str, title: str) -> Table:
+def per_table(run: MeasuredRun, per: str, title: str) -> Table:
     """Say what each part keeps for the backward pass, and the most alive while it runs.
 
     `per` is stage, block, layer, or moment for the live bytes after every operator. Raises
@@ -148,14 +148,14 @@ def per_table(run: Run, per: str, title: str) -> Table:
     if per == "moment":
         return timeline(run.prediction, title)
     group = PER[one_of(per, [*PER, "moment"], "--per")]
-    names = {la.name: group(la) for la, _ in run.prediction.kept}
+    names = {call.name: group(call) for call, _ in run.prediction.kept}
     weights: dict[str, int] = {}
     kept: dict[str, int] = {}
-    for la, size in run.prediction.kept:
-        name = group(la)
+    for call, size in run.prediction.kept:
+        name = group(call)
         kept[name] = kept.get(name, 0) + size
-        own = sum(p.numel * dtype_bytes(p.dtype) for p in la.params if not p.buffer)
-        weights[name] = weights.get(name, 0) + own * la.count
+        own = sum(p.numel * dtype_bytes(p.dtype) for p in call.params if not p.buffer)
+        weights[name] = weights.get(name, 0) + own * call.count
     most: dict[str, Moment] = {}
     for m in run.prediction.moments:
         name = names.get(m.layer, "")
@@ -193,7 +193,7 @@ def per_table(run: Run, per: str, title: str) -> Table:
     )
 
 
-def timeline(prediction: Prediction, title: str) -> Table:
+def timeline(prediction: MemoryPrediction, title: str) -> Table:
     """Live bytes by category at the end of every operator, in order: what a plot shows."""
     columns = (
         Column("moment", "moment", "int", "number of the operator"),
@@ -225,7 +225,7 @@ def timeline(prediction: Prediction, title: str) -> Table:
 class Check(NamedTuple):
     """A run, and what was measured of it (fields of `effcalc.footprint.live.Measured`)."""
 
-    run: Run
+    run: MeasuredRun
     measured: Mapping[str, int | None]
 
     @property
@@ -320,7 +320,7 @@ SEED = {"fp32": 4, "amp": 4, "bf16": 2}
 """Bytes of the gradient that the backward pass begins with: the loss has one element."""
 
 
-def fit_table(fits: Sequence[Fitted], limit: int, step: Step, name: str) -> Table:
+def fit_table(fits: Sequence[Fitted], limit: int, step: StepSettings, name: str) -> Table:
     """The largest batch and the largest φ that fit a memory. Raises `InputError` for none."""
     if all(fit.value is None for fit in fits):
         raise InputError(

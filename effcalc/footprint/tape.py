@@ -85,9 +85,9 @@ class Tape:
         self._alive[_PLACE[category]] += memory.size
         memory.category = category
 
-    def moment(self, layer: str, op: str, phase: str) -> None:
+    def moment(self, call: str, op: str, phase: str) -> None:
         """Note what is alive now."""
-        self.moments.append(Moment(layer, op, phase, tuple(self._alive)))
+        self.moments.append(Moment(call, op, phase, tuple(self._alive)))
 
     @contextmanager
     def repeated(self, times: int) -> Iterator[None]:

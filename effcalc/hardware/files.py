@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from effcalc.base.errors import InputError, one_line, suggest
-from effcalc.base.toml import Table, read
+from effcalc.base.toml import TomlTable, read
 from effcalc.base.units import parse_bandwidth, parse_seconds
 
 BUILT_IN = Path(__file__).parent / "data"
@@ -149,10 +149,10 @@ def load_link(name: str, option: str = "--link") -> Link:
     return Link(key, title, source, rate, delay / 1e6, _notes(top))
 
 
-def _open(name: str, what: str, option: str) -> tuple[str, Table]:
+def _open(name: str, what: str, option: str) -> tuple[str, TomlTable]:
     if name.endswith(".toml"):
         path = Path(name)
-        return path.stem, Table(read(path, str(path)), str(path))
+        return path.stem, TomlTable(read(path, str(path)), str(path))
     if name not in _kinds():
         names = device_names() if what == "device" else link_names()
         raise InputError(
@@ -160,20 +160,20 @@ def _open(name: str, what: str, option: str) -> tuple[str, Table]:
             f"known: {', '.join(names)}; a file of your own ends in .toml"
         )
     path = BUILT_IN / f"{name}.toml"
-    return name, Table(read(path, path.name), path.name)
+    return name, TomlTable(read(path, path.name), path.name)
 
 
-def _number(table: Table, key: str) -> float | None:
+def _number(table: TomlTable, key: str) -> float | None:
     return _positive(table, key) if key in table.values else None
 
 
-def _positive(table: Table, key: str) -> float:
+def _positive(table: TomlTable, key: str) -> float:
     value: float = table.get(key, float)
     if value <= 0:
         raise InputError(f"{table.where}: {key} must be above zero")
     return value
 
 
-def _notes(top: Table) -> tuple[str, ...]:
+def _notes(top: TomlTable) -> tuple[str, ...]:
     notes = top.get("notes", str, "")
     return (notes,) if notes else ()

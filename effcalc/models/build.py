@@ -34,9 +34,9 @@ from torch import Tensor, nn
 
 from effcalc.base.errors import InputError
 from effcalc.models.modules import Call, Group, resolve
-from effcalc.network.network import Layer, Network, unroll
-from effcalc.network.ops import OPS, Module
-from effcalc.network.tree import Part, plan, scheduled
+from effcalc.network.network import Network, OperatorCall, unroll
+from effcalc.network.ops import OPS, TorchModule
+from effcalc.network.tree import ModuleNode, plan, scheduled
 
 
 class Built(Group):
@@ -46,12 +46,12 @@ class Built(Group):
     order; a stage without repeats is a block itself.
     """
 
-    def __init__(self, part: Part, network: Network) -> None:
+    def __init__(self, part: ModuleNode, network: Network) -> None:
         """Run the steps of `part`; the network gives its name and those of its parts."""
         super().__init__(part)
         self.network_name = network.name
-        self.stages = tuple(dict.fromkeys(la.stage for la in network.layers))
-        self.blocks = tuple(dict.fromkeys(la.block for la in network.layers))
+        self.stages = tuple(dict.fromkeys(call.stage for call in network.calls))
+        self.blocks = tuple(dict.fromkeys(call.block for call in network.calls))
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Return the network's result for the images `x`."""
@@ -100,30 +100,30 @@ def initialise(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _fill(group: Group, part: Part) -> None:
+def _fill(group: Group, part: ModuleNode) -> None:
     """Add the modules of a part's children to its group."""
     for name, child in part.children.items():
-        if child.layer is not None:
-            group.add_module(name, _leaf(child.layer))
+        if child.call is not None:
+            group.add_module(name, _leaf(child.call))
         else:
             below = Group(child)
             _fill(below, child)
             group.add_module(name, below)
 
 
-def _leaf(layer: Layer) -> nn.Module:
+def _leaf(call: OperatorCall) -> nn.Module:
     """Build the module of one layer."""
-    op = OPS.get(layer.op)
+    op = OPS.get(call.op)
     try:
         if op is None or op.build is None:
-            raise KeyError(layer.op)
-        how = op.build(layer)
+            raise KeyError(call.op)
+        how = op.build(call)
     except KeyError as missing:
         raise InputError(
-            f"{layer.name}: operator {layer.op!r} cannot be built ({missing}); only networks from "
+            f"{call.name}: operator {call.op!r} cannot be built ({missing}); only networks from "
             "an architecture file can"
         ) from None
-    if isinstance(how, Module):
+    if isinstance(how, TorchModule):
         module: nn.Module = resolve(how.path)(**how.arguments)
         return module
     return Call(how.path, how.arguments, how.listed)

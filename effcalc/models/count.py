@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from effcalc.base.errors import EffcalcError, InputError, RunError, one_line
-from effcalc.models.meta import real_copy, stand_in
+from effcalc.models.meta import real_copy, to_meta
 from effcalc.models.trace import tensors_in, trace
 from effcalc.network.network import Network
 
@@ -42,7 +42,7 @@ def count(
         raise InputError(f"a model is a torch.nn.Module, not {type(model).__name__}")
     args, named = arguments(inputs)
     whole = (model, args, {**named, **(kwargs or {})})
-    model, args, named = real_copy(whole) if real else stand_in(whole, [model])
+    model, args, named = real_copy(whole) if real else to_meta(whole, [model])
     for p in model.parameters():
         p.grad = None
     return count_owned(model, args, named, backward=backward, real=real, train=train)

@@ -13,7 +13,7 @@ Values = dict[str, Any]
 """What a graph has computed and still needs, by name."""
 
 
-class Step(NamedTuple):
+class GraphNode(NamedTuple):
     """One operator call: `run` reads and writes values, whose names are in `names`."""
 
     run: Callable[[Values], None]
@@ -36,7 +36,7 @@ class Graph(nn.Module):
         self._inputs: Sequence[str] = ()
         self._held: dict[str, tuple[nn.Module, str]] = {}
         self._modules_at: dict[str, nn.Module] = {"": self}
-        self._steps: list[tuple[Step, nn.Module, list[str]]] = []
+        self._steps: list[tuple[GraphNode, nn.Module, list[str]]] = []
         self._finish: Callable[[Values], Sequence[Any]] = lambda values: ()
 
     def hold(self, name: str, path: str, tensor: torch.Tensor) -> None:
@@ -52,7 +52,7 @@ class Graph(nn.Module):
     def plan(
         self,
         inputs: Sequence[str],
-        steps: Iterable[Step],
+        steps: Iterable[GraphNode],
         outputs: Iterable[str],
         finish: Callable[[Values], Sequence[Any]],
     ) -> None:

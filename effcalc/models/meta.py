@@ -16,19 +16,19 @@ from effcalc.models.record import storage_of
 T = TypeVar("T")
 
 
-def stand_in(value: T, modules: Sequence[nn.Module]) -> T:
+def to_meta(value: T, modules: Sequence[nn.Module]) -> T:
     """Copy `value` with every tensor in it on the meta device; nothing of the original changes.
 
     `modules` are those in `value`. No weight is copied, and tensors that share memory share it in
     the copy. Raises `InputError` for something that cannot be copied, such as an open file.
     """
-    to_meta = _ToMeta()
+    mode = _ToMeta()
     memo: dict[int, Any] = {}
     # A parameter's own copy method would clone it, so the registered ones are laid ready.
     for module in modules:
         for tensor in (*module.parameters(), *module.buffers()):
-            memo[id(tensor)] = to_meta.convert(tensor)
-    with to_meta:
+            memo[id(tensor)] = mode.convert(tensor)
+    with mode:
         copied = _deepcopy(value, memo)
     for module in _modules(copied):
         if any(not t.is_meta for t in (*module.parameters(), *module.buffers())):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from effcalc.network.tree import Part, Step
+from effcalc.network.tree import ChildCall, ModuleNode
 
 
 def resolve(path: str) -> Any:
@@ -83,7 +83,7 @@ class Group(nn.Module):
     computed again (torch.utils.checkpoint).
     """
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: ModuleNode) -> None:
         """Run the steps of `part`; its children are to be added under their names."""
         super().__init__()
         self.recompute = False
@@ -118,7 +118,7 @@ class Group(nn.Module):
         return tuple(slots[i] for i in self._results)
 
 
-def _take(slots: list[Any], step: Step, boxed: bool) -> list[Any]:
+def _take(slots: list[Any], step: ChildCall, boxed: bool) -> list[Any]:
     """Return a step's arguments, and empty the slots that nothing reads after it."""
     arguments = [[slots[i]] if boxed and i in step.last else slots[i] for i in step.reads]
     for i in step.last:

@@ -16,7 +16,7 @@ from effcalc.base.errors import InputError, NeedsError, one_line
 from effcalc.base.units import dtype_bytes
 from effcalc.models.inputs import InputSpec, by_name
 from effcalc.models.onnxops import Mapped, map_node
-from effcalc.network.network import Layer, Network, Param, Shape, Tensor
+from effcalc.network.network import Network, OperatorCall, Param, Shape, Tensor
 
 NOTE = (
     "of an ONNX file the parameters are its floating-point initializers of one dimension or more; "
@@ -195,25 +195,23 @@ class _Reader:
             self.params[t.name] = Param(t.name, shape, dtype, not buffer, buffer)
             self.values[t.name] = Tensor(-1, shape, dtype, -1, t.name)
         inputs = tuple(self._value(n, shape, d) for n, (shape, d) in self.fixed.items())
-        layers: list[Layer] = []
+        calls: list[OperatorCall] = []
         for node in graph.node:
-            layer = self._layer(node)
-            if layer is not None:
-                layers.append(layer)
+            call = self._layer(node)
+            if call is not None:
+                calls.append(call)
         unused = tuple(p for key, p in self.params.items() if key not in self.charged)
         if unused:
-            layers.append(Layer("", "unused", (), (), unused))
+            calls.append(OperatorCall("", "unused", (), (), unused))
         outputs = tuple(self.values[v.name] for v in graph.output if v.name in self.values)
-        return Network(
-            name, inputs, outputs, tuple(layers), uncounted=self.uncounted, notes=(NOTE,)
-        )
+        return Network(name, inputs, outputs, tuple(calls), uncounted=self.uncounted, notes=(NOTE,))
 
     def _value(self, name: str, shape: Shape, dtype: str, storage: int = -1) -> Tensor:
         number = len(self.values) + 1
         self.values[name] = Tensor(number, shape, dtype, number if storage < 0 else storage)
         return self.values[name]
 
-    def _layer(self, node: Any) -> Layer | None:
+    def _layer(self, node: Any) -> OperatorCall | None:
         if node.op_type == "Constant":
             return None  # its value is part of the operators that read it
         names = [n for n in node.input if n]
@@ -243,7 +241,7 @@ class _Reader:
             fresh = {}
         self.charged.update(fresh)
         params = tuple(self.params[key] for key in fresh)
-        return Layer(
+        return OperatorCall(
             node_name(node),
             mapped.op,
             mapped.operands,

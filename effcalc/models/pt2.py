@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from effcalc.base.errors import InputError, one_line
-from effcalc.models.graph import Graph, Step, made_up
+from effcalc.models.graph import Graph, GraphNode, made_up
 from effcalc.models.inputs import InputSpec, by_name
 from effcalc.models.targets import Loaded, filled
 
@@ -176,10 +176,10 @@ class _Exported:
             lambda values: [self._value(output, values) for output in outputs],
         )
 
-    def _step(self, node: Mapping[str, Any]) -> Step:
+    def _step(self, node: Mapping[str, Any]) -> GraphNode:
         names = (*_names(node["inputs"]), *_names(node["outputs"]))
         scope = _scope(node.get("metadata", {}).get("nn_module_stack", ""))
-        return Step(partial(self._run, node), scope, frozenset(names))
+        return GraphNode(partial(self._run, node), scope, frozenset(names))
 
     def inputs(self, specs: list[InputSpec]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the inputs of the export, or those that `specs` give for them."""

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from effcalc.network.network import Layer, Param, Tensor
+from effcalc.network.network import OperatorCall, Param, Tensor
 from effcalc.network.ops import BY_TORCH, Op
 
 # Arguments that are not part of what an operator computes.
@@ -104,7 +104,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, held: Held, path: Callable[[], str]) -> None:
         """Start with no layers; `path` is asked for the current module at every operator."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self.layers: list[Layer] = []
+        self.calls: list[OperatorCall] = []
         self.deaths: dict[int, int] = {}
         self.storage_bytes: dict[int, int] = {}
         self.uncounted: dict[str, int] = {}
@@ -186,7 +186,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def finish(self) -> None:
         """Stop watching; what is still alive lives through the last layer."""
         for number in self._storages.values():
-            self.deaths[number] = len(self.layers) - 1
+            self.deaths[number] = len(self.calls) - 1
         self._watched.clear()
 
     def _storage(self, tensor: torch.Tensor) -> tuple[int, str]:
@@ -208,7 +208,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _died(self, address: int, _: object) -> None:
         del self._watched[address]
-        self.deaths[self._storages.pop(address)] = len(self.layers) - 1
+        self.deaths[self._storages.pop(address)] = len(self.calls) - 1
 
     def _argument(
         self, name: str, value: Any, operands: list[Tensor], attrs: dict[str, Any]
@@ -261,14 +261,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         keys = dict.fromkeys(t.param for t in operands if t.param and t.param not in self.charged)
         if keys and memory == "view":
             for key in keys:
-                self.viewed.setdefault(key, len(self.layers))
+                self.viewed.setdefault(key, len(self.calls))
         elif keys:
             self.charged.update(keys)
             params = tuple(self._held.params[key] for key in keys)
         if self.phase:
             attrs["phase"] = self.phase
-        self.layers.append(
-            Layer(self._path(), name, tuple(operands), tuple(outputs), params, attrs, memory)
+        self.calls.append(
+            OperatorCall(self._path(), name, tuple(operands), tuple(outputs), params, attrs, memory)
         )
 
 

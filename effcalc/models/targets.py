@@ -24,7 +24,7 @@ from effcalc.models.build import build
 from effcalc.models.construct import construct
 from effcalc.models.count import arguments
 from effcalc.models.inputs import InputSpec, parse_inputs
-from effcalc.models.meta import stand_in
+from effcalc.models.meta import to_meta
 from effcalc.models.target import described, is_code
 from effcalc.models.zoo import timm_model, torchvision_model
 
@@ -86,7 +86,7 @@ def load(
     else:
         raise InputError(f"{one_line(target)}: say what goes in, such as --input 1x3x224x224")
     if not real and any(not t.is_meta for t in (*module.parameters(), *module.buffers())):
-        module, args, kwargs = stand_in((module, args, kwargs), [module])
+        module, args, kwargs = to_meta((module, args, kwargs), [module])
     return Loaded(name if zoo in ("torchvision", "timm") else target, module, args, kwargs)
 
 

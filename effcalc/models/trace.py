@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from effcalc.models.record import Held, Recorder
-from effcalc.network.network import Layer, Network, Param, Tensor
+from effcalc.network.network import Network, OperatorCall, Param, Tensor
 
 
 def trace(
@@ -34,7 +34,7 @@ def trace(
     memory), in the mode that it is in (`module.train()` before for a training step), with
     autograd where `grad` is true. The random state of torch, NumPy and Python is put back
     afterwards, and no hook is left anywhere; what the module's own forward changes in itself
-    (running statistics, caches) stays changed. To leave a module alone trace its `stand_in`.
+    (running statistics, caches) stays changed. To leave a module alone trace its `to_meta`.
 
     The result has a layer with `count` 1 for each operator, in the order of running, named after
     the module that ran it ("" for the module itself). `operands` are the operator's tensors in
@@ -210,17 +210,17 @@ def _state(module: nn.Module) -> Iterator[torch.Tensor]:
     yield from module.buffers()
 
 
-def _with_leftovers(recorder: Recorder, held: Held) -> tuple[Layer, ...]:
+def _with_leftovers(recorder: Recorder, held: Held) -> tuple[OperatorCall, ...]:
     """Give the parameters and buffers that no operator read to the layers of their modules.
 
     A buffer that evaluation leaves alone (a batch norm's step counter) goes to its module's first
     layer that has parameters, a parameter that was only looked at to that view; the rest to
     layers "unused".
     """
-    layers = recorder.layers
+    calls = recorder.calls
     first: dict[str, int] = {}
-    for i in sorted(range(len(layers)), key=lambda i: not layers[i].params):
-        first.setdefault(layers[i].name, i)
+    for i in sorted(range(len(calls)), key=lambda i: not calls[i].params):
+        first.setdefault(calls[i].name, i)
     more: dict[int, list[Param]] = {}
     unused: dict[str, list[Param]] = {}
     for key, param in held.params.items():
@@ -233,10 +233,10 @@ def _with_leftovers(recorder: Recorder, held: Held) -> tuple[Layer, ...]:
         else:
             more.setdefault(place, []).append(param)
     for place, params in more.items():
-        layers[place] = replace(layers[place], params=(*layers[place].params, *params))
+        calls[place] = replace(calls[place], params=(*calls[place].params, *params))
     return (
-        *layers,
-        *(Layer(owner, "unused", (), (), tuple(params)) for owner, params in unused.items()),
+        *calls,
+        *(OperatorCall(owner, "unused", (), (), tuple(params)) for owner, params in unused.items()),
     )
 
 

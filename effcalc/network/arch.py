@@ -141,7 +141,7 @@ def repeats_at(stage: Stage, depth: Any) -> Any:
     return maximum(1, round_repeats(stage.repeats, depth))
 
 
-def network(
+def build_network(
     arch: Arch,
     size: Size,
     head: bool = True,
@@ -171,9 +171,9 @@ def network(
                 f"stage {stage.name} is too large: it has over 10^308 repeats or channels; "
                 "scale it less"
             ) from None
-    if not net.layers:
+    if not net.calls:
         raise InputError(f"{arch.name} is all head; without it no layer is left")
-    return Network(arch.name, (net.input,), (x,), tuple(net.layers))
+    return Network(arch.name, (net.input,), (x,), tuple(net.calls))
 
 
 def _lay_stage(net: Builder, x: Tensor, stage: Stage, depth: Any) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 
 from effcalc.base import expr
 from effcalc.base.errors import InputError, one_line, suggest
-from effcalc.base.toml import MAX_NUMBER, WORDS, Table, read, typed
+from effcalc.base.toml import MAX_NUMBER, WORDS, TomlTable, read, typed
 from effcalc.base.units import int_text
 from effcalc.network.arch import Arch, Knob, Published, Stage, Variant, merge_equal
 from effcalc.network.blocks import BLOCKS, Block
@@ -68,13 +68,13 @@ def load(
     for option, value in (("--classes", classes), ("--in-channels", in_channels)):
         if value is not None and not 1 <= value <= MAX_NUMBER:
             raise InputError(f"{option} must be from 1 to 2^31, not {int_text(value)}")
-    top = Table(read(path, where), where)
+    top = TomlTable(read(path, where), where)
     arch = _arch(top, member, settings or {}, classes, in_channels)
     return arch, arch.variant(variant) if variant else None
 
 
 def _arch(
-    top: Table,
+    top: TomlTable,
     member: str,
     given: Mapping[str, str],
     classes: int | None,
@@ -136,7 +136,7 @@ def _arch(
     return _with_stages(arch, top, scaling)
 
 
-def _with_stages(arch: Arch, top: Table, scaling: Table) -> Arch:
+def _with_stages(arch: Arch, top: TomlTable, scaling: TomlTable) -> Arch:
     names = {**arch.settings, "classes": arch.classes}
     defaults = top.table("defaults")
     divisor = _positive(scaling, "divisor", 8)
@@ -158,11 +158,11 @@ def _with_stages(arch: Arch, top: Table, scaling: Table) -> Arch:
 _STAGE_KEYS = ("name", "block", "repeats", "repeat_scales", "channel_scales", "min_width", "head")
 
 
-def _stage(table: Table, defaults: Table, names: Mapping[str, Any], divisor: int) -> Stage:
+def _stage(table: TomlTable, defaults: TomlTable, names: Mapping[str, Any], divisor: int) -> Stage:
     name = table.get("name", str)
     if not name.isidentifier():
         raise InputError(f"{table.where}: name {one_line(name)!r} must be letters, digits and _")
-    table = Table(table.values, f"{table.where} ({name})")
+    table = TomlTable(table.values, f"{table.where} ({name})")
     block = table.get("block", str)
     if block not in BLOCKS:
         raise InputError(
@@ -201,7 +201,7 @@ def _stage(table: Table, defaults: Table, names: Mapping[str, Any], divisor: int
     )
 
 
-def _value(table: Table, key: str, kind: type, names: Mapping[str, Any]) -> Any:
+def _value(table: TomlTable, key: str, kind: type, names: Mapping[str, Any]) -> Any:
     """A block's value: of the right type, computed where it starts with "=", and in range."""
     value = table.values[key]
     where = f"{table.where}: {key}"
@@ -226,7 +226,7 @@ def _value(table: Table, key: str, kind: type, names: Mapping[str, Any]) -> Any:
     return value
 
 
-def _new_name(table: Table, taken: Iterable[str]) -> str:
+def _new_name(table: TomlTable, taken: Iterable[str]) -> str:
     """Return a table's name, and refuse one that another of its kind has."""
     name: str = table.get("name", str)
     if name in taken:
@@ -234,14 +234,14 @@ def _new_name(table: Table, taken: Iterable[str]) -> str:
     return name
 
 
-def _positive(table: Table, key: str, default: int) -> int:
+def _positive(table: TomlTable, key: str, default: int) -> int:
     value: int = table.get(key, int, default)
     if value < 1:
         raise InputError(f"{table.where}: {key} must be at least 1, not {value}")
     return value
 
 
-def _image_size(table: Table) -> tuple[int, int]:
+def _image_size(table: TomlTable) -> tuple[int, int]:
     value = table.values.get("size", 224)
     sides = value if isinstance(value, list) else [value, value]
     where = f"{table.where}: size"
@@ -253,14 +253,14 @@ def _image_size(table: Table) -> tuple[int, int]:
     return height, width
 
 
-def _strings(table: Table, key: str) -> tuple[str, ...]:
+def _strings(table: TomlTable, key: str) -> tuple[str, ...]:
     value = table.values.get(key, [])
     if not isinstance(value, list):
         raise InputError(f"{table.where}: {key} must be a list of strings")
     return tuple(typed(text, str, f"{table.where}: {key}") for text in value)
 
 
-def _knobs(top: Table) -> Iterator[Knob]:
+def _knobs(top: TomlTable) -> Iterator[Knob]:
     knobs = top.table("knobs")
     for name in knobs.values:
         table = knobs.table(name)
@@ -315,7 +315,7 @@ def _in_range(knob: Knob, value: Any, where: str) -> Any:
     return value
 
 
-def _variants(top: Table) -> Iterator[Variant]:
+def _variants(top: TomlTable) -> Iterator[Variant]:
     names: list[str] = []
     for table in top.tables("variant"):
         table.only(("name", "depth", "width", "image_size", "source"))
@@ -324,12 +324,12 @@ def _variants(top: Table) -> Iterator[Variant]:
             names[-1],
             _ratio(table, "depth"),
             _ratio(table, "width"),
-            _image_size(Table({"size": table.get("image_size", int)}, table.where)),
+            _image_size(TomlTable({"size": table.get("image_size", int)}, table.where)),
             table.get("source", str, ""),
         )
 
 
-def _ratio(table: Table, key: str, default: float | None = None) -> float:
+def _ratio(table: TomlTable, key: str, default: float | None = None) -> float:
     value: float = table.get(key, float, default)
     if not 0 < value < math.inf:
         raise InputError(f"{table.where}: {key} must be above zero, not {value}")
@@ -343,7 +343,7 @@ _PUBLISHED = (
 _PUBLISHED_TEXTS = ("variant", "params", "macs", "weights", "storage", "reduction", "note")
 
 
-def _published(top: Table, base: str) -> Iterator[Published]:
+def _published(top: TomlTable, base: str) -> Iterator[Published]:
     for table in top.tables("published"):
         table.only(_PUBLISHED)
         accuracy = [table.get(k, float, math.nan) for k in ("top1", "top5")]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from effcalc.base.errors import InputError
 from effcalc.base.num import uniform
-from effcalc.network.network import Layer, Param, Shape, Tensor
+from effcalc.network.network import OperatorCall, Param, Shape, Tensor
 
 
 class Builder:
@@ -19,7 +19,7 @@ class Builder:
 
     def __init__(self, shape: Shape) -> None:
         """Start from an input of `shape` (N, C, H, W)."""
-        self.layers: list[Layer] = []
+        self.calls: list[OperatorCall] = []
         self.input = Tensor(0, shape, storage=0)
         self.width: Callable[..., int] = lambda channels, groups=1: channels
         self._values = 1
@@ -58,8 +58,8 @@ class Builder:
             held.append(Param(f"{path}.num_batches_tracked", (), "int64", False, True))
         out = self._value(shape, "float32", -1 if memory == "new" else operands[0].storage)
         extra = [self._value(s, dtype, -1) for s, dtype in extra_outputs]
-        self.layers.append(
-            Layer(
+        self.calls.append(
+            OperatorCall(
                 path,
                 op,
                 (*operands, *read),

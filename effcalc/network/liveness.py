@@ -34,11 +34,11 @@ def births(network: Network) -> list[list[tuple[int, int]]]:
     """For each layer, the storages that it allocates with their bytes."""
     known = {t.storage for t in network.inputs}
     found: list[list[tuple[int, int]]] = []
-    for layer in network.layers:
+    for call in network.calls:
         born = []
-        for t in layer.outputs:
+        for t in call.outputs:
             # A view of a constant that the module held before is not an activation.
-            if layer.memory == "new" and not t.param and t.storage not in known:
+            if call.memory == "new" and not t.param and t.storage not in known:
                 known.add(t.storage)
                 born.append((t.storage, network.storage_bytes.get(t.storage) or tensor_bytes(t)))
         found.append(born)
@@ -48,20 +48,20 @@ def births(network: Network) -> list[list[tuple[int, int]]]:
 def last_uses(network: Network) -> dict[int, int]:
     """For each storage the number of the last layer that uses it; what is returned has no last."""
     last: dict[int, int] = {}
-    for index, layer in enumerate(network.layers):
-        for t in (*layer.operands, *layer.outputs):
+    for index, call in enumerate(network.calls):
+        for t in (*call.operands, *call.outputs):
             last[t.storage] = index
     last.update(network.deaths)
     for t in network.outputs:
-        last[t.storage] = len(network.layers)
+        last[t.storage] = len(network.calls)
     return last
 
 
 def allocated(network: Network) -> list[int]:
     """Activation bytes that each layer allocates, times its count."""
     return [
-        sum(size for _, size in born) * layer.count
-        for layer, born in zip(network.layers, births(network), strict=True)
+        sum(size for _, size in born) * call.count
+        for call, born in zip(network.calls, births(network), strict=True)
     ]
 
 
@@ -72,10 +72,10 @@ def activations(network: Network) -> Activations:
     peak: Any = alive
     outputs: Any = 0
     dying: dict[int, Any] = {}
-    for index, (layer, born) in enumerate(zip(network.layers, births(network), strict=True)):
+    for index, (call, born) in enumerate(zip(network.calls, births(network), strict=True)):
         for storage, size in born:
             alive = alive + size
-            outputs = outputs + size * layer.count
+            outputs = outputs + size * call.count
             dying[last[storage]] = dying.get(last[storage], 0) + size
         peak = maximum(peak, alive)
         alive = alive - dying.get(index, 0)

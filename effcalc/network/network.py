@@ -53,7 +53,7 @@ class Param(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class OperatorCall:
     """One operator call, or `count` calls alike in consecutive identical blocks.
 
     `operands` are the tensors in the operator's own order, weights among them; `params` are the
@@ -93,7 +93,7 @@ class Network:
     name: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    layers: tuple[Layer, ...]
+    calls: tuple[OperatorCall, ...]
     deaths: Mapping[int, int] = field(default_factory=dict)
     storage_bytes: Mapping[int, int] = field(default_factory=dict)
     uncounted: Mapping[str, int] = field(default_factory=dict)
@@ -110,12 +110,12 @@ class Network:
         return markdown
 
 
-def repeated_name(layer: Layer) -> str:
+def repeated_name(call: OperatorCall) -> str:
     """Name of a layer for people: `stage3.1-4.expand.conv` stands for blocks 1 to 4."""
-    if layer.count == 1 or not layer.block:
-        return layer.name
-    head, _, first = layer.block.rpartition(".")
-    return f"{head}.{first}-{int(first) + layer.count - 1}{layer.name[len(layer.block) :]}"
+    if call.count == 1 or not call.block:
+        return call.name
+    head, _, first = call.block.rpartition(".")
+    return f"{head}.{first}-{int(first) + call.count - 1}{call.name[len(call.block) :]}"
 
 
 def unroll(network: Network) -> Network:
@@ -145,34 +145,34 @@ def spread(network: Network) -> Network:
 
 def _write_out(network: Network, copies: Callable[[int], list[tuple[int, int]]]) -> Network:
     """Write out repeated blocks as copies, each (number of the first repeat, count)."""
-    layers: list[Layer] = []
-    numbers = [max(t.id, t.storage) for la in network.layers for t in la.outputs]
+    calls: list[OperatorCall] = []
+    numbers = [max(t.id, t.storage) for call in network.calls for t in call.outputs]
     fresh = itertools.count(max(numbers, default=0) + 1)
-    for block, run in itertools.groupby(network.layers, lambda la: (la.block, la.count)):
+    for block, run in itertools.groupby(network.calls, lambda call: (call.block, call.count)):
         body = tuple(run)
         if block[1] == 1:
-            layers += body
+            calls += body
             continue
-        made = {t.id for la in body for t in la.outputs}
-        entry = next(t for la in body for t in la.inputs if t.id not in made)
+        made = {t.id for call in body for t in call.outputs}
+        entry = next(t for call in body for t in call.inputs if t.id not in made)
         x = entry
         for first, count in copies(block[1]):
             # The last copy keeps the ids that later layers refer to.
             is_last = first + count == block[1]
             copy = _copy_block(body, entry, x, first, count, None if is_last else fresh)
-            layers += copy
+            calls += copy
             x = copy[-1].outputs[0]
-    return replace(network, layers=tuple(layers))
+    return replace(network, calls=tuple(calls))
 
 
 def _copy_block(
-    body: tuple[Layer, ...],
+    body: tuple[OperatorCall, ...],
     entry: Tensor,
     x: Tensor,
     offset: int,
     count: int,
     fresh: Iterator[int] | None,
-) -> list[Layer]:
+) -> list[OperatorCall]:
     """Copy a block's layers for `count` repeats from number `offset`; `x` replaces `entry`."""
     old = body[0].block
     head, _, number = old.rpartition(".")
@@ -184,20 +184,20 @@ def _copy_block(
         return new + key[len(old) :]
 
     copies = []
-    for la in body:
+    for call in body:
         operands = tuple(
-            t._replace(param=renamed(t.param)) if t.param else values[t.id] for t in la.operands
+            t._replace(param=renamed(t.param)) if t.param else values[t.id] for t in call.operands
         )
-        for t in la.outputs:
+        for t in call.outputs:
             storage = storages.setdefault(t.storage, next(fresh) if fresh else t.storage)
             values[t.id] = t._replace(id=next(fresh) if fresh else t.id, storage=storage)
         copies.append(
             replace(
-                la,
-                name=renamed(la.name),
+                call,
+                name=renamed(call.name),
                 operands=operands,
-                outputs=tuple(values[t.id] for t in la.outputs),
-                params=tuple(p._replace(key=renamed(p.key)) for p in la.params),
+                outputs=tuple(values[t.id] for t in call.outputs),
+                params=tuple(p._replace(key=renamed(p.key)) for p in call.params),
                 block=new,
                 count=count,
             )

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from effcalc.base.errors import InputError
-from effcalc.network.network import Layer, Network
+from effcalc.network.network import Network, OperatorCall
 
 # What `torch.nn.Module`, and a built network, call their own.
 _TAKEN = """
@@ -30,7 +30,7 @@ RESERVED = frozenset(_TAKEN.split())
 """Names that no part may have."""
 
 
-class Step(NamedTuple):
+class ChildCall(NamedTuple):
     """One call in a part: the child's name, and the slots of the values it reads and makes.
 
     `last` are those of the reads that no later layer of the network reads.
@@ -43,7 +43,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ModuleNode:
     """A layer, or the layers under one dotted prefix, called in order.
 
     A part with children takes `inputs` values, those that its layers read from outside in order
@@ -51,23 +51,23 @@ class Part:
     """
 
     path: str
-    layer: Layer | None = None
-    steps: tuple[Step, ...] = ()
-    children: Mapping[str, Part] = field(default_factory=dict)
+    call: OperatorCall | None = None
+    steps: tuple[ChildCall, ...] = ()
+    children: Mapping[str, ModuleNode] = field(default_factory=dict)
     inputs: int = 0
     slots: int = 0
     results: tuple[int, ...] = ()
 
 
-def plan(network: Network) -> Part:
+def plan(network: Network) -> ModuleNode:
     """Return the tree of a network's layers (each run once, so `unroll` the network to run it).
 
     Raises `InputError` for a name that a torch module cannot give to a part, and `ValueError`
     where the layers of one prefix are not consecutive.
     """
-    last = {t.id: i for i, la in enumerate(network.layers) for t in la.inputs}
-    last.update((t.id, len(network.layers)) for t in network.outputs)
-    return _part("", network.layers, 0, 0, last)
+    last = {t.id: i for i, call in enumerate(network.calls) for t in call.inputs}
+    last.update((t.id, len(network.calls)) for t in network.outputs)
+    return _part("", network.calls, 0, 0, last)
 
 
 def scheduled(network: Network) -> Network:
@@ -76,33 +76,33 @@ def scheduled(network: Network) -> Network:
     A file's rate is that of a block after the last: block i of n, from 0, has rate·i/n. Blocks
     are those of stages that repeat.
     """
-    blocks = list(dict.fromkeys(la.block for la in network.layers if la.block != la.stage))
+    blocks = list(dict.fromkeys(call.block for call in network.calls if call.block != call.stage))
     share = {block: i / len(blocks) for i, block in enumerate(blocks)}
-    layers = tuple(
-        replace(la, attrs={**la.attrs, "rate": la.attrs["rate"] * share.get(la.block, 1.0)})
-        if la.op == "stochastic_depth"
-        else la
-        for la in network.layers
+    calls = tuple(
+        replace(call, attrs={**call.attrs, "rate": call.attrs["rate"] * share.get(call.block, 1.0)})
+        if call.op == "stochastic_depth"
+        else call
+        for call in network.calls
     )
-    return replace(network, layers=layers)
+    return replace(network, calls=calls)
 
 
 def _part(
-    path: str, layers: tuple[Layer, ...], start: int, depth: int, last: dict[int, int]
-) -> Part:
+    path: str, calls: tuple[OperatorCall, ...], start: int, depth: int, last: dict[int, int]
+) -> ModuleNode:
     """Return the part of consecutive layers, numbered from `start`, alike in `depth` name parts.
 
     `last` is the number of the last layer that reads a value.
     """
-    entries = _read(layers)
+    entries = _read(calls)
     slots = {value: slot for slot, value in enumerate(entries)}
-    children: dict[str, Part] = {}
+    children: dict[str, ModuleNode] = {}
     steps = []
     end = start
-    for name, run in groupby(layers, lambda la: la.name.split(".")[depth]):
+    for name, run in groupby(calls, lambda call: call.name.split(".")[depth]):
         part = tuple(run)
         first, end = end, end + len(part)
-        leaf = any(la.name.count(".") == depth for la in part)
+        leaf = any(call.name.count(".") == depth for call in part)
         if name in children or (leaf and len(part) > 1):
             raise ValueError(f"{part[0].name}: two modules have this name or a part of it")
         if name in RESERVED or name.startswith("_"):
@@ -110,34 +110,34 @@ def _part(
         below = f"{path}.{name}" if path else name
         if leaf:
             reads, makes = [t.id for t in part[0].inputs], [part[0].outputs[0].id]
-            children[name] = Part(below, part[0])
+            children[name] = ModuleNode(below, part[0])
         else:
             reads, makes = _read(part), _made(part, end, last)
             children[name] = _part(below, part, first, depth + 1, last)
         for value in makes:
             slots[value] = len(slots)
         steps.append(
-            Step(
+            ChildCall(
                 name,
                 tuple(slots[v] for v in reads),
                 frozenset(slots[v] for v in reads if last[v] < end),
                 tuple(slots[v] for v in makes),
             )
         )
-    results = tuple(slots[v] for v in _made(layers, end, last))
-    return Part(path, None, tuple(steps), children, len(entries), len(slots), results)
+    results = tuple(slots[v] for v in _made(calls, end, last))
+    return ModuleNode(path, None, tuple(steps), children, len(entries), len(slots), results)
 
 
-def _read(layers: Iterable[Layer]) -> list[int]:
+def _read(calls: Iterable[OperatorCall]) -> list[int]:
     """Values that layers read from outside, in order of first use."""
     made: set[int] = set()
     read: dict[int, None] = {}
-    for layer in layers:
-        read.update((t.id, None) for t in layer.inputs if t.id not in made)
-        made.update(t.id for t in layer.outputs)
+    for call in calls:
+        read.update((t.id, None) for t in call.inputs if t.id not in made)
+        made.update(t.id for t in call.outputs)
     return list(read)
 
 
-def _made(layers: Iterable[Layer], end: int, last: dict[int, int]) -> list[int]:
+def _made(calls: Iterable[OperatorCall], end: int, last: dict[int, int]) -> list[int]:
     """Values that layers make and that are read by layer number `end` or later."""
-    return [t.id for la in layers for t in la.outputs if last.get(t.id, -1) >= end]
+    return [t.id for call in calls for t in call.outputs if last.get(t.id, -1) >= end]

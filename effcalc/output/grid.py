@@ -20,7 +20,7 @@ ROW_LIMIT = 10_000
 PROSE_WIDTH = 80
 
 
-class Look(NamedTuple):
+class TableLook(NamedTuple):
     """How a table should look to a person; formats for programs ignore it."""
 
     digits: int = DEFAULT_DIGITS  # significant digits
@@ -48,7 +48,7 @@ class Grid(NamedTuple):
         return padded
 
 
-def make_grid(table: Table, look: Look, name: str, *, single_as_record: bool = False) -> Grid:
+def make_grid(table: Table, look: TableLook, name: str, *, single_as_record: bool = False) -> Grid:
     """Write every cell for the format `name`; `single_as_record` is for the layout "auto"."""
     rows = take(table.rows, ROW_LIMIT, f"--format {name}")
     single = single_as_record and len(rows) == 1 and table.total is None
@@ -71,7 +71,7 @@ def make_grid(table: Table, look: Look, name: str, *, single_as_record: bool = F
     )
 
 
-def _record(table: Table, rows: list[Row], look: Look) -> Grid:
+def _record(table: Table, rows: list[Row], look: TableLook) -> Grid:
     """Turn rows into a list of figures: fitted, exact, and what each means."""
     lines = []
     for row in rows:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from effcalc.output.formats.html import html_fragment
-from effcalc.output.grid import Look
+from effcalc.output.grid import TableLook
 from effcalc.output.plots.style import AUTO, Plot, svg
 from effcalc.output.table import Table
 
@@ -23,7 +23,7 @@ class Tile(NamedTuple):
     note: str
 
 
-class Text(NamedTuple):
+class Paragraph(NamedTuple):
     """A paragraph."""
 
     text: str
@@ -36,7 +36,7 @@ class Folded(NamedTuple):
     table: Table
 
 
-Item = Table | Plot | Folded | Text | Sequence[Tile]
+Item = Table | Plot | Folded | Paragraph | Sequence[Tile]
 """What a section is made of."""
 
 
@@ -88,14 +88,14 @@ def write(page: Page, digits: int) -> Iterator[str]:
 
 def _item(item: Item, digits: int) -> Iterator[str]:
     if isinstance(item, Table):
-        yield from html_fragment(item, Look(digits=digits), sorts=True)
+        yield from html_fragment(item, TableLook(digits=digits), sorts=True)
     elif isinstance(item, Plot):
         yield f'<div class="picture" tabindex="0">\n{svg(item, AUTO, PLOT_WIDTH)}</div>\n'
     elif isinstance(item, Folded):
         yield f"<details>\n<summary>{escape(item.summary)}</summary>\n"
-        yield from html_fragment(item.table, Look(digits=digits), sorts=True)
+        yield from html_fragment(item.table, TableLook(digits=digits), sorts=True)
         yield "</details>\n"
-    elif isinstance(item, Text):
+    elif isinstance(item, Paragraph):
         yield f"<p>{escape(item.text)}</p>\n"
     else:
         yield '<dl class="tiles">\n'

@@ -69,9 +69,9 @@ class Table:
     def render(self, format: str = "table", digits: int = DEFAULT_DIGITS) -> str:
         """Return the whole table as text in one of the formats of `formats.FORMATS`."""
         from effcalc.output.formats import render
-        from effcalc.output.grid import Look
+        from effcalc.output.grid import TableLook
 
-        return "".join(render(self, format, Look(digits=digits)))
+        return "".join(render(self, format, TableLook(digits=digits)))
 
     def _repr_html_(self) -> str | None:
         from effcalc.output.formats.html import html_fragment

@@ -40,8 +40,8 @@ from effcalc.profiling.records import (
     Event,
     Mark,
     Owner,
-    Part,
-    Step,
+    ProfiledRun,
+    TimeKey,
 )
 
 WRAPPER = 0.9  # an operator that spends this share in others is a mere wrapper around them
@@ -68,12 +68,12 @@ class _Tally:
 
     start: int
     end: int
-    parts: dict[Part, int] = field(default_factory=lambda: defaultdict(int))
-    calls: dict[Part, int] = field(default_factory=lambda: defaultdict(int))
+    parts: dict[TimeKey, int] = field(default_factory=lambda: defaultdict(int))
+    calls: dict[TimeKey, int] = field(default_factory=lambda: defaultdict(int))
     waits: list[tuple[int, int, _Place]] = field(default_factory=list)
 
 
-def attribute(events: Iterable[Event], marks: Sequence[Mark] = ()) -> list[Step]:
+def attribute(events: Iterable[Event], marks: Sequence[Mark] = ()) -> list[ProfiledRun]:
     """Return the steps that were recorded, in order, with their time by part.
 
     On a device the time is that of its kernels, else the host's.
@@ -105,7 +105,7 @@ def attribute(events: Iterable[Event], marks: Sequence[Mark] = ()) -> list[Step]
         return _device_steps(device, tallies, places, launches)
     for tally in tallies:
         _expose_communication(tally, elsewhere)
-    return [Step(t.end - t.start, t.end - t.start, t.parts, t.calls) for t in tallies]
+    return [ProfiledRun(t.end - t.start, t.end - t.start, t.parts, t.calls) for t in tallies]
 
 
 def is_communication(name: str) -> bool:
@@ -148,7 +148,7 @@ def _walk(
                 owner = place.owner
                 if place.event.kind == "range" and owner.kind == "layer" and last != owner.path:
                     owner = owner._replace(after=last)
-                tally.parts[Part(owner, place.phase, place.kernel)] += end - start
+                tally.parts[TimeKey(owner, place.phase, place.kernel)] += end - start
                 if not place.kernel and place.owner.kind in ("outside", "autograd"):
                     tally.waits.append((start, end, place))
         cursor = moment
@@ -175,7 +175,7 @@ def _walk(
         stack.append(place)
         ran.append("")
         if place.kernel and tallies is not None and step >= 0:
-            tallies[step].calls[Part(place.owner, place.phase, place.kernel)] += 1
+            tallies[step].calls[TimeKey(place.owner, place.phase, place.kernel)] += 1
         yield event, place
     if stack:
         pass_until(max(place.event.end for place in stack))
@@ -251,8 +251,8 @@ def _expose_communication(tally: _Tally, elsewhere: list[tuple[int, int]]) -> No
         for begin, finish in merged[first : bisect_left(starts, end)]:
             shared = min(end, finish) - max(start, begin)
             if shared > 0:
-                tally.parts[Part(place.owner, place.phase, place.kernel)] -= shared
-                tally.parts[Part(COMMUNICATION, "", "")] += shared
+                tally.parts[TimeKey(place.owner, place.phase, place.kernel)] -= shared
+                tally.parts[TimeKey(COMMUNICATION, "", "")] += shared
 
 
 def _union(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -268,7 +268,7 @@ def _union(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 class _Kernel(NamedTuple):
     start: int
     end: int
-    part: Part
+    part: TimeKey
     launched: int  # when the host had launched it
 
 
@@ -277,7 +277,7 @@ def _device_steps(
     tallies: list[_Tally],
     places: Mapping[int, _Place],
     launches: Mapping[int, tuple[Event, _Place | None]],
-) -> list[Step]:
+) -> list[ProfiledRun]:
     """Give each kernel to the step during which it was launched, and sum each step up."""
     starts = [tally.start for tally in tallies]
     kernels: list[list[_Kernel]] = [[] for _ in tallies]
@@ -291,14 +291,14 @@ def _device_steps(
         owner = place.owner if place is not None else OUTSIDE
         if is_communication(event.name):
             owner = COMMUNICATION
-        part = Part(owner, place.phase if place is not None else "", event.name)
+        part = TimeKey(owner, place.phase if place is not None else "", event.name)
         kernels[step].append(_Kernel(event.start, event.end, part, launched))
     return [_device_step(tally, mine) for tally, mine in zip(tallies, kernels, strict=True) if mine]
 
 
-def _device_step(tally: _Tally, kernels: list[_Kernel]) -> Step:
-    parts: dict[Part, int] = defaultdict(int)
-    calls: dict[Part, int] = defaultdict(int)
+def _device_step(tally: _Tally, kernels: list[_Kernel]) -> ProfiledRun:
+    parts: dict[TimeKey, int] = defaultdict(int)
+    calls: dict[TimeKey, int] = defaultdict(int)
     for kernel in kernels:
         calls[kernel.part] += 1
     start, end = kernels[0].start, max(k.end for k in kernels)
@@ -310,12 +310,12 @@ def _device_step(tally: _Tally, kernels: list[_Kernel]) -> Step:
     for (_, idle_from), (until, _) in pairwise(busy):
         following = kernels[bisect_left(starts, until)]
         late = min(max(following.launched, idle_from), until)
-        parts[Part(Owner("launch"), "", "")] += late - idle_from
-        parts[Part(Owner("idle"), "", "")] += until - late
-    return Step(end - start, tally.end - tally.start, parts, calls)
+        parts[TimeKey(Owner("launch"), "", "")] += late - idle_from
+        parts[TimeKey(Owner("idle"), "", "")] += until - late
+    return ProfiledRun(end - start, tally.end - tally.start, parts, calls)
 
 
-def _busy(kernels: list[_Kernel], parts: dict[Part, int]) -> list[tuple[int, int]]:
+def _busy(kernels: list[_Kernel], parts: dict[TimeKey, int]) -> list[tuple[int, int]]:
     """Add each kernel's time from where those that started before it end; return the union."""
     until = 0
     for kernel in kernels:
@@ -327,7 +327,7 @@ def _busy(kernels: list[_Kernel], parts: dict[Part, int]) -> list[tuple[int, int
 
 
 def _without(
-    kernels: list[_Kernel], taken: list[tuple[int, int]], parts: dict[Part, int]
+    kernels: list[_Kernel], taken: list[tuple[int, int]], parts: dict[TimeKey, int]
 ) -> list[tuple[int, int]]:
     """Add the time of kernels outside of `taken` intervals, and return that time."""
     free: list[tuple[int, int]] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from effcalc.base.errors import InputError, one_of
 from effcalc.base.units import Value, format_percent
-from effcalc.network.network import Layer
+from effcalc.network.network import OperatorCall
 from effcalc.network.ops import Cost, cost, total
 from effcalc.output.table import CONVENTIONS, Column, Row, Table
 from effcalc.profiling.records import Owner
@@ -45,7 +45,7 @@ class _Group:
     backward: float = 0.0
     calls: float = 0.0
     cost: Cost | None = None
-    layers: list[Layer] = field(default_factory=list)
+    layers: list[OperatorCall] = field(default_factory=list)
     samples: list[tuple[float, ...]] = field(default_factory=list)
 
 
@@ -239,7 +239,7 @@ def _above_roof(rows: list[Row], profile: Profile) -> list[str]:
 
 
 def _layer_total(m: Measurement, profiled: Profiled) -> Row:
-    costs = [(cost(la), la.count) for la in (m.network.layers if m.network is not None else ())]
+    costs = [(cost(la), la.count) for la in (m.network.calls if m.network is not None else ())]
     whole = total(costs)
     runs = [sum(times) for times in zip(*profiled.samples.values(), strict=True)]
     interval = summarize(runs)

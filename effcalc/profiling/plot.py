@@ -20,7 +20,7 @@ from effcalc.output.plots.marks import (
     records,
     tooltips,
 )
-from effcalc.output.plots.style import Look, Plot
+from effcalc.output.plots.style import Plot, PlotLook
 from effcalc.output.table import Column, Table
 from effcalc.profiling.roofline import roofs_recorded
 
@@ -82,7 +82,7 @@ def roofline(layers: Table) -> Plot:
     )
 
 
-def _draw(look: Look, table: Table, roofs: Table) -> alt.TopLevelMixin:
+def _draw(look: PlotLook, table: Table, roofs: Table) -> alt.TopLevelMixin:
     import altair as alt
 
     rows = records(table)
@@ -101,7 +101,7 @@ def _kind(row: dict[str, Any]) -> str:
 _KINDS = ("compute", "bandwidth", "overhead", "no layer")
 
 
-def _colour(look: Look) -> alt.Color:
+def _colour(look: PlotLook) -> alt.Color:
     import altair as alt
 
     colours = [*look.theme.series[:3], look.theme.muted]
@@ -113,7 +113,7 @@ def _colour(look: Look) -> alt.Color:
 
 
 def _roofs_and_points(
-    look: Look, table: Table, rows: list[dict[str, Any]], roofs: list[dict[str, Any]]
+    look: PlotLook, table: Table, rows: list[dict[str, Any]], roofs: list[dict[str, Any]]
 ) -> Layers:
     import altair as alt
 
@@ -200,7 +200,7 @@ def _roof_texts(
     return texts
 
 
-def _bars(look: Look, table: Table, rows: list[dict[str, Any]]) -> Layers:
+def _bars(look: PlotLook, table: Table, rows: list[dict[str, Any]]) -> Layers:
     import altair as alt
 
     ordered = sorted(rows, key=lambda row: -row["time"])

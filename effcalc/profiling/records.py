@@ -52,7 +52,7 @@ class Owner(NamedTuple):
     after: str = ""
 
 
-class Part(NamedTuple):
+class TimeKey(NamedTuple):
     """The key of a piece of time: `kernel` is "" for time between operators (Python, dispatch)."""
 
     owner: Owner
@@ -61,7 +61,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Step:
+class ProfiledRun:
     """One profiled run: its time in ns, and by part the time in it and the number of calls.
 
     `time` is the host's from start to end, or from the first kernel's start to the last one's end
@@ -70,8 +70,8 @@ class Step:
 
     time: int
     host: int
-    parts: Mapping[Part, int]
-    calls: Mapping[Part, int] = field(default_factory=dict)
+    parts: Mapping[TimeKey, int]
+    calls: Mapping[TimeKey, int] = field(default_factory=dict)
 
 
 OUTSIDE = Owner("outside")

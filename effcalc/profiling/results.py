@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from effcalc.base.units import Value
 from effcalc.network.network import Network
-from effcalc.profiling.records import Owner, Part, Step
+from effcalc.profiling.records import Owner, ProfiledRun, TimeKey
 from effcalc.profiling.roofline import Roofs
 from effcalc.profiling.statistics import Summary, percentile
 
@@ -32,8 +32,8 @@ class Profiled:
 
     time: float
     host: float
-    parts: Mapping[Part, float]
-    calls: Mapping[Part, float]
+    parts: Mapping[TimeKey, float]
+    calls: Mapping[TimeKey, float]
     samples: Mapping[Owner, tuple[float, ...]]
     runs: int
 
@@ -76,7 +76,7 @@ class Profile:
     roofs: Roofs | None = None
 
 
-def combine(steps: Sequence[Step]) -> Profiled | None:
+def combine(steps: Sequence[ProfiledRun]) -> Profiled | None:
     """Combine profiled steps; None where there are none."""
     if not steps:
         return None
@@ -84,8 +84,8 @@ def combine(steps: Sequence[Step]) -> Profiled | None:
     nearest = sorted(steps, key=lambda step: abs(step.time - middle))
     kept = nearest[: (len(steps) + 1) // 2]
     n = len(kept) * 1e9
-    parts: dict[Part, float] = {}
-    calls: dict[Part, int] = {}
+    parts: dict[TimeKey, float] = {}
+    calls: dict[TimeKey, int] = {}
     samples: dict[Owner, list[float]] = {}
     for step in kept:
         for part, time in step.parts.items():
@@ -110,8 +110,8 @@ def combine(steps: Sequence[Step]) -> Profiled | None:
 def mean_of(ranks: Sequence[Profiled]) -> Profiled:
     """Average what several ranks recorded, part by part and run by run."""
     n = len(ranks)
-    parts: dict[Part, float] = {}
-    calls: dict[Part, float] = {}
+    parts: dict[TimeKey, float] = {}
+    calls: dict[TimeKey, float] = {}
     samples: dict[Owner, list[float]] = {}
     runs = min(rank.runs for rank in ranks)
     for rank in ranks:

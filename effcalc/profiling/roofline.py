@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from effcalc.base.units import Value
-from effcalc.network.network import Layer
+from effcalc.network.network import OperatorCall
 from effcalc.network.ops import cost
 from effcalc.output.table import Table
 
@@ -75,21 +75,23 @@ class Verdict(NamedTuple):
     efficiency: float
 
 
-def verdict(layers: Iterable[Layer], time: float, between: float, roofs: Roofs) -> Verdict | None:
+def verdict(
+    calls: Iterable[OperatorCall], time: float, between: float, roofs: Roofs
+) -> Verdict | None:
     """Judge the operator calls of one row, that took `time`, `between` of it between operators.
 
     Each call takes at least the longer of its two bounds; the row is bound by whatever these
     sums consist of most. None where nothing is computed or moved.
     """
     bounds: dict[str, float] = {}
-    for layer in layers:
-        c = cost(layer)
+    for call in calls:
+        c = cost(call)
         # What is overwritten in place is in the cache once, though it is read and written.
-        working = c.moved_bytes - (c.written_bytes if layer.memory == "inplace" else 0)
+        working = c.moved_bytes - (c.written_bytes if call.memory == "inplace" else 0)
         computing = c.flops / roofs.flops
         moving = c.moved_bytes / roofs.bandwidth_of(working)
         name = COMPUTE if computing >= moving else roofs.level_of(working)
-        bounds[name] = bounds.get(name, 0.0) + max(computing, moving) * layer.count
+        bounds[name] = bounds.get(name, 0.0) + max(computing, moving) * call.count
     least = sum(bounds.values())
     if not least or time <= 0:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from effcalc.base.units import Value, format_bandwidth, format_flops
-from effcalc.network.network import Layer
+from effcalc.network.network import OperatorCall
 from effcalc.network.ops import cost, total
 from effcalc.output.table import Column, Row, Table
 from effcalc.profiling.records import Owner
@@ -116,7 +116,7 @@ def notes(profile: Profile) -> tuple[str, ...]:
 
 
 def _summary_row(m: Measurement, roofs: Roofs | None) -> Row:
-    cost_ = None if m.network is None else total([(cost(la), la.count) for la in m.network.layers])
+    cost_ = None if m.network is None else total([(cost(la), la.count) for la in m.network.calls])
     row: dict[str, Value] = {
         "rank": m.rank,
         "batch": m.batch,
@@ -150,13 +150,13 @@ def _summary_row(m: Measurement, roofs: Roofs | None) -> Row:
     return row
 
 
-def layers_of(m: Measurement) -> dict[str, list[Layer]]:
+def layers_of(m: Measurement) -> dict[str, list[OperatorCall]]:
     """The traced operator calls by the module that ran them."""
-    layers: dict[str, list[Layer]] = {}
-    for la in () if m.network is None else m.network.layers:
+    layers: dict[str, list[OperatorCall]] = {}
+    for la in () if m.network is None else m.network.calls:
         layers.setdefault(la.name, []).append(la)
     return layers
 
 
-def _is_layer(owner: Owner, known: Mapping[str, list[Layer]]) -> bool:
+def _is_layer(owner: Owner, known: Mapping[str, list[OperatorCall]]) -> bool:
     return owner.kind == "layer" and (owner.path in known or owner.after in known)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from effcalc.base.units import dtype_bytes
 from effcalc.network import ops
 from effcalc.network.liveness import activations, allocated
-from effcalc.network.network import Layer, Network, Shape, repeated_name
+from effcalc.network.network import Network, OperatorCall, Shape, repeated_name
 from effcalc.network.ops import Cost
 
 
@@ -40,7 +40,7 @@ class Figures(NamedTuple):
     peak_activation_bytes: int
 
 
-class Part(NamedTuple):
+class BreakdownRow(NamedTuple):
     """One row of a breakdown; `calls` is the number of operator calls in it."""
 
     name: str
@@ -52,7 +52,7 @@ class Part(NamedTuple):
     activation_bytes: int
 
 
-def weights(layers: Iterable[Layer], seen: set[str] | None = None) -> Weights:
+def weights(calls: Iterable[OperatorCall], seen: set[str] | None = None) -> Weights:
     """Count parameters and buffers by identity; those in `seen` belong to earlier layers."""
     seen = set() if seen is None else seen
     params: Any = 0
@@ -61,12 +61,12 @@ def weights(layers: Iterable[Layer], seen: set[str] | None = None) -> Weights:
     param_bytes: Any = 0
     gradient_bytes: Any = 0
     buffer_bytes: Any = 0
-    for layer in layers:
-        for p in layer.params:
+    for call in calls:
+        for p in call.params:
             if p.key in seen:
                 continue
             seen.add(p.key)
-            n = p.numel * layer.count
+            n = p.numel * call.count
             size = n * dtype_bytes(p.dtype)
             if p.buffer:
                 buffers = buffers + n
@@ -84,8 +84,8 @@ def figures(network: Network) -> Figures:
     """Total everything over a network."""
     memory = activations(network)
     return Figures(
-        weights(network.layers),
-        ops.total([(ops.cost(layer), layer.count) for layer in network.layers]),
+        weights(network.calls),
+        ops.total([(ops.cost(call), call.count) for call in network.calls]),
         memory.outputs,
         memory.peak,
     )
@@ -93,30 +93,30 @@ def figures(network: Network) -> Figures:
 
 def macs(network: Network) -> int:
     """Multiply-accumulates alone: `figures(network).cost.macs`, sooner."""
-    return sum(ops.macs(layer) * layer.count for layer in network.layers)
+    return sum(ops.macs(call) * call.count for call in network.calls)
 
 
-def by_layer(layer: Layer) -> str:
+def by_layer(call: OperatorCall) -> str:
     """Group of a layer in a breakdown by layer: itself."""
-    return repeated_name(layer)
+    return repeated_name(call)
 
 
-def by_block(layer: Layer) -> str:
+def by_block(call: OperatorCall) -> str:
     """Group by block; identical blocks share a row, `stage3.1-4`."""
-    return repeated_name(layer).removesuffix(layer.name[len(layer.block) :])
+    return repeated_name(call).removesuffix(call.name[len(call.block) :])
 
 
-def by_stage(layer: Layer) -> str:
+def by_stage(call: OperatorCall) -> str:
     """Group by stage: the first part of the name where a layer has no stage of its own."""
-    return layer.stage or layer.name.partition(".")[0]
+    return call.stage or call.name.partition(".")[0]
 
 
-def by_op(layer: Layer) -> str:
+def by_op(call: OperatorCall) -> str:
     """Group by operator."""
-    return layer.op
+    return call.op
 
 
-PER: dict[str, Callable[[Layer], str]] = {
+PER: dict[str, Callable[[OperatorCall], str]] = {
     "stage": by_stage,
     "block": by_block,
     "layer": by_layer,
@@ -125,28 +125,28 @@ PER: dict[str, Callable[[Layer], str]] = {
 """The breakdowns that `--per` offers."""
 
 
-def breakdown(network: Network, group: Callable[[Layer], str]) -> list[Part]:
+def breakdown(network: Network, group: Callable[[OperatorCall], str]) -> list[BreakdownRow]:
     """Split the totals by group, in order of first appearance."""
-    groups: dict[str, list[tuple[Layer, Any]]] = {}
-    for layer, size in zip(network.layers, allocated(network), strict=True):
-        groups.setdefault(group(layer), []).append((layer, size))
+    groups: dict[str, list[tuple[OperatorCall, Any]]] = {}
+    for call, size in zip(network.calls, allocated(network), strict=True):
+        groups.setdefault(group(call), []).append((call, size))
     seen: set[str] = set()
     return [
-        Part(
+        BreakdownRow(
             name,
-            members[0][0].op if len({la.op for la, _ in members}) == 1 else "",
-            _result([la for la, _ in members]),
-            sum(la.count for la, _ in members),
-            weights([la for la, _ in members], seen),
-            ops.total([(ops.cost(la), la.count) for la, _ in members]),
+            members[0][0].op if len({call.op for call, _ in members}) == 1 else "",
+            _result([call for call, _ in members]),
+            sum(call.count for call, _ in members),
+            weights([call for call, _ in members], seen),
+            ops.total([(ops.cost(call), call.count) for call, _ in members]),
             sum(size for _, size in members),
         )
         for name, members in groups.items()
     ]
 
 
-def _result(layers: Sequence[Layer]) -> Shape:
+def _result(calls: Sequence[OperatorCall]) -> Shape:
     """Shape of what some layers make at last, in the forward pass where they have one."""
-    forward = [la for la in layers if la.attrs.get("phase") != "backward"]
-    last = (forward or layers)[-1]
+    forward = [call for call in calls if call.attrs.get("phase") != "backward"]
+    last = (forward or calls)[-1]
     return last.outputs[0].shape if last.outputs else ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from effcalc.base.units import format_exact, format_value
-from effcalc.output.page import Folded, Item, Page, Section, Text, Tile
+from effcalc.output.page import Folded, Item, Page, Paragraph, Section, Tile
 from effcalc.output.table import CONVENTIONS, Table, select
 from effcalc.scaling.figures import PER
 from effcalc.scaling.plots.compare import compare as accuracy_plot
@@ -58,7 +58,7 @@ def comparison_page(
     if has_accuracy:
         shown = select(table, "network,top1,top5,macs,params,weight_bytes,source")
         pictures = [accuracy_plot(table), accuracy_plot(table, "params")] if plots else []
-        note = Text("As papers print it, for exactly this network; none is computed.")
+        note = Paragraph("As papers print it, for exactly this network; none is computed.")
         items: list[Item] = [note, *pictures, replace(_bare(shown), notes=())]
         sections.append(Section("accuracy", "Published accuracy", items))
     for i, (label, at) in enumerate(zip(labels, networks, strict=True)):

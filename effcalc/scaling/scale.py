@@ -20,8 +20,7 @@ from effcalc.base.display import table_of
 from effcalc.base.errors import InputError, one_line
 from effcalc.base.num import round_pixels
 from effcalc.base.ring import ring_all_reduce
-from effcalc.network.arch import Arch, Size, Variant
-from effcalc.network.arch import network as lay_down
+from effcalc.network.arch import Arch, Size, Variant, build_network
 from effcalc.network.archfile import load
 from effcalc.network.network import Network
 from effcalc.scaling import figures as measure
@@ -149,7 +148,7 @@ class Scaled:
         if self.nearest is None or self.nearest[1] != 1:
             return False
         scaling = released(self.arch, self.arch.variant(self.nearest[0]))
-        return build(self.arch, scaling).layers == self.network.layers
+        return build(self.arch, scaling).calls == self.network.calls
 
 
 def ratio(a: int, b: int) -> float:
@@ -252,7 +251,7 @@ def released(arch: Arch, variant: Variant) -> Scaling:
 
 def build(arch: Arch, scaling: Scaling, batch: int = 1, head: bool = True) -> Network:
     """Lay down the network at a scaling."""
-    return lay_down(arch, Size(scaling.depth, scaling.width, scaling.image_size, batch), head)
+    return build_network(arch, Size(scaling.depth, scaling.width, scaling.image_size, batch), head)
 
 
 @lru_cache(maxsize=1024)

@@ -18,7 +18,7 @@ from effcalc.communication.collectives import (
     collective_rank,
     find_algorithm,
 )
-from effcalc.communication.core import Cluster, Collective, Traffic
+from effcalc.communication.core import Cluster, Collective, RankTraffic
 from effcalc.hardware.files import Link
 
 LINK = Link("l", "l", "of the test", 1e9, 1e-6)
@@ -249,7 +249,7 @@ def test_time_is_alpha_for_each_message_and_bytes_over_beta():
 def test_a_lone_worker_sends_nothing():
     for algorithm in ALGORITHMS.values():
         for op in ("all_reduce", "broadcast", "push"):
-            assert collective_rank(algorithm, Collective(op, 99), cluster(1), 0) == Traffic()
+            assert collective_rank(algorithm, Collective(op, 99), cluster(1), 0) == RankTraffic()
             assert collective_cost(algorithm, Collective(op, 99), cluster(1)).sent == 0
 
 

@@ -15,7 +15,7 @@ from effcalc.base.errors import InputError
 from effcalc.base.units import dtype_bytes
 from effcalc.communication import buckets, gloo
 from effcalc.communication.collectives import ALGORITHMS, collective_rank
-from effcalc.communication.core import Cluster, Collective, Traffic
+from effcalc.communication.core import Cluster, Collective, RankTraffic
 from effcalc.communication.model import Model, training_model, units
 from effcalc.communication.overlap import exposed
 from effcalc.communication.pipeline import crossing, cut
@@ -142,8 +142,8 @@ def test_a_server_moves_what_its_workers_do():
     made = predict(SQUEEZENET, "parameter-server", 5)
     size = 4 * 1_235_496
     ranks = [made.phase_rank(made.plan.steady, r) for r in range(6)]
-    assert ranks[:5] == [Traffic(size, size, 1, 1)] * 5
-    assert ranks[5] == Traffic(5 * size, 5 * size, 5, 5)
+    assert ranks[:5] == [RankTraffic(size, size, 1, 1)] * 5
+    assert ranks[5] == RankTraffic(5 * size, 5 * size, 5, 5)
     # Its link has both directions' bytes of five workers, one after the other.
     assert made.seconds == pytest.approx(10 * size / 1e9)
 
@@ -287,4 +287,4 @@ def test_a_tree_of_512_takes_18_steps():
     root = collective_rank(
         ALGORITHMS["tree"], Collective("all_reduce", 7), Cluster(512, 512, LINK, LINK), 0
     )
-    assert root == Traffic(63, 63, 9, 9)
+    assert root == RankTraffic(63, 63, 9, 9)

@@ -177,7 +177,7 @@ def test_a_tensor_reads_back_bit_for_bit(weights, storage, name):
     shape = (len(weights), 1)
     data = effz.pack(
         [
-            effz.Tensor(f"{name}.raw", "I64", (), (7).to_bytes(8, "little")),
+            effz.StoredTensor(f"{name}.raw", "I64", (), (7).to_bytes(8, "little")),
             effz.code(name, shape, small, storage.index_bits),
         ]
     )
@@ -197,7 +197,7 @@ def a_file() -> bytes:
         [
             effz.code("a", (40, 50), quantise(rng.normal(size=2000).astype("f4"), pruned), 4),
             effz.code("b", (30, 10), quantise(rng.normal(size=300).astype("f4"), dense), 4),
-            effz.Tensor("c", "F32", (3,), bytes(12)),
+            effz.StoredTensor("c", "F32", (3,), bytes(12)),
         ]
     )
 
@@ -242,10 +242,10 @@ def outcome(data: bytes) -> str:
 
 
 def test_a_forged_size_takes_no_memory():
-    tensor = effz.Tensor("a", "F32", (1 << 40, 1 << 20), b"")
+    tensor = effz.StoredTensor("a", "F32", (1 << 40, 1 << 20), b"")
     with pytest.raises(InputError, match="more than 16 GiB"):
         effz.unpack(effz.pack([tensor]), "f")
-    small = effz.Tensor("a", "F32", (1 << 30,), b"")
+    small = effz.StoredTensor("a", "F32", (1 << 30,), b"")
     with pytest.raises(InputError, match="parts that pass its end"):
         effz.unpack(effz.pack([small]), "f")
 

@@ -16,13 +16,13 @@ from torchvision import models
 from effcalc.base.errors import InputError
 from effcalc.footprint.fit import fit_batch, fit_phi
 from effcalc.footprint.predict import predict
-from effcalc.footprint.step import Step
+from effcalc.footprint.step import StepSettings
 from effcalc.footprint.tape import CATEGORIES
 from effcalc.models.build import build as build_module
 from effcalc.models.build import recompute
 from effcalc.models.target import target_network
 from effcalc.network.catalog import built_in_names, index
-from effcalc.network.network import Layer, Network, Param, Tensor, unroll
+from effcalc.network.network import Network, OperatorCall, Param, Tensor, unroll
 from effcalc.network.ops import OPS
 from effcalc.scaling.figures import figures
 from effcalc.scaling.scale import Scaled, build, scale
@@ -59,7 +59,7 @@ def full(name: str, batch: int) -> Network:
     return build(at.arch, at.scaling, batch)
 
 
-def differences(network: Network, step: Step, device: str = "cpu") -> tuple[int, int]:
+def differences(network: Network, step: StepSettings, device: str = "cpu") -> tuple[int, int]:
     """Predicted and measured peak of a step of the built module."""
     with torch.device(device):
         model = build_module(network)
@@ -86,20 +86,20 @@ QUICK = {"alexnet", "efficientnet-b0", "mnasnet-a1", "mobilenet-v2", "resnet-18"
 )
 def test_every_architecture_at_full_size_on_fake_tensors(name):
     """All of the step runs on the meta device: shapes and lifetimes are real, values are not."""
-    predicted, measured = differences(full(name, 32), Step(optimizer="sgd"), "meta")
+    predicted, measured = differences(full(name, 32), StepSettings(optimizer="sgd"), "meta")
     assert predicted == measured
 
 
 @pytest.mark.parametrize(
     ("name", "batch", "step", "device"),
     [
-        ("efficientnet-b0", 3, Step(optimizer="adam"), "meta"),
-        ("efficientnet-b0", 2, Step(checkpoint="block"), "meta"),
-        ("mnasnet-a1", 2, Step(checkpoint="stage", optimizer="adamw"), "meta"),
-        ("mobilenet-v2", 2, Step(dtype="bf16", optimizer="momentum"), "cpu"),
-        ("efficientnet-b0", 3, Step(train=False, dtype="amp"), "cpu"),
-        ("squeezenet-1.1", 2, Step(dtype="amp", optimizer="adam"), "cpu"),
-        ("squeezenet-1.0-complex-bypass", 3, Step(optimizer="adam"), "cpu"),
+        ("efficientnet-b0", 3, StepSettings(optimizer="adam"), "meta"),
+        ("efficientnet-b0", 2, StepSettings(checkpoint="block"), "meta"),
+        ("mnasnet-a1", 2, StepSettings(checkpoint="stage", optimizer="adamw"), "meta"),
+        ("mobilenet-v2", 2, StepSettings(dtype="bf16", optimizer="momentum"), "cpu"),
+        ("efficientnet-b0", 3, StepSettings(train=False, dtype="amp"), "cpu"),
+        ("squeezenet-1.1", 2, StepSettings(dtype="amp", optimizer="adam"), "cpu"),
+        ("squeezenet-1.0-complex-bypass", 3, StepSettings(optimizer="adam"), "cpu"),
     ],
 )
 def test_a_step(name, batch, step, device):
@@ -113,13 +113,15 @@ def test_a_step(name, batch, step, device):
 @pytest.mark.parametrize("batch", [2, 5])
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_every_family(name, batch, optimizer, dtype):
-    step = Step(optimizer=optimizer, dtype=dtype)
+    step = StepSettings(optimizer=optimizer, dtype=dtype)
     predicted, measured = differences(small(name, batch), step)
     assert predicted == measured
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [Step(checkpoint="stage"), Step(checkpoint="block")])
+@pytest.mark.parametrize(
+    "step", [StepSettings(checkpoint="stage"), StepSettings(checkpoint="block")]
+)
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_every_family_with_checkpoints(name, step):
     predicted, measured = differences(small(name, 2), step)
@@ -130,7 +132,7 @@ def test_every_family_with_checkpoints(name, step):
 @pytest.mark.parametrize("dtype", ["fp32", "amp"])
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_every_familys_inference(name, dtype):
-    predicted, measured = differences(small(name, 2), Step(train=False, dtype=dtype))
+    predicted, measured = differences(small(name, 2), StepSettings(train=False, dtype=dtype))
     assert predicted == measured
 
 
@@ -150,7 +152,7 @@ def test_small_has_a_member_of_every_family():
 )
 def test_a_traced_model(name, tolerance):
     network = target_network(f"torchvision:{name}", inputs=["2x3x64x64"], train=True)
-    step = Step(optimizer="momentum", watched=True)
+    step = StepSettings(optimizer="momentum", watched=True)
     measured = trained(getattr(models, name)(), (2, 3, 64, 64), optimizer="momentum").peak
     assert abs(predict(network, step).peak.total - measured) <= tolerance * measured
 
@@ -206,10 +208,10 @@ def test_what_is_kept_is_what_the_derivative_reads(record, name):
     results = tuple(Tensor(i, (4, 4), storage=i) for i in range(1, made_by_it + 1))
     inplace = name.endswith("_") and not name.endswith("__")
     attrs = {"padding": (1, 1)} if "tion_pad" in name else {}
-    layer = Layer("x", record, (x,), results, (), attrs, "inplace" if inplace else "new")
+    call = OperatorCall("x", record, (x,), results, (), attrs, "inplace" if inplace else "new")
     rule = OPS[record].saves
     assert rule is not None
-    saved = rule(layer, "cpu")
+    saved = rule(call, "cpu")
     if not saved.differentiable:
         assert not read
         assert not made
@@ -231,12 +233,12 @@ def linear(features: int, classes: int, batch: int) -> Network:
     y = Tensor(1, (batch, classes), storage=1)
     weight = Tensor(-1, (classes, features), "float32", -1, "fc.weight")
     param = Param("fc.weight", (classes, features))
-    return Network("fc", (x,), (y,), (Layer("fc", "linear", (x, weight), (y,), (param,)),))
+    return Network("fc", (x,), (y,), (OperatorCall("fc", "linear", (x, weight), (y,), (param,)),))
 
 
 def test_one_linear_layer_by_hand():
     """x 2x3, weight 5x3, labels 2: bytes 24, 60, 16."""
-    p = predict(linear(3, 5, 2), Step(optimizer="adam"))
+    p = predict(linear(3, 5, 2), StepSettings(optimizer="adam"))
     at = {m.op: m for m in p.moments}
     # Adam keeps two moments of the weight and a float32 counter: 2 * 60 + 4.
     assert at[""].alive == (60, 0, 124, 24 + 16, 0, 0, 0)
@@ -265,21 +267,21 @@ def test_zero_shards_what_its_paper_says(zero, params, gradients, optimizer):
 
     At the end of the step of four workers, by the arithmetic above: 124 / 4 = 31, 60 / 4 = 15.
     """
-    p = predict(linear(3, 5, 2), Step(optimizer="adam", workers=4, zero=zero))
+    p = predict(linear(3, 5, 2), StepSettings(optimizer="adam", workers=4, zero=zero))
     alive = dict(zip(CATEGORIES, p.moments[-1].alive, strict=True))
     found = (alive["params"], alive["gradients"], alive["optimizer"])
     assert found == (params, gradients, optimizer)
 
 
 def test_gathered_weights_are_whole_while_they_are_used():
-    p = predict(linear(3, 5, 2), Step(optimizer="sgd", workers=4, zero=3))
+    p = predict(linear(3, 5, 2), StepSettings(optimizer="sgd", workers=4, zero=3))
     at = {m.op: m.alive[0] for m in p.moments}
     assert at["linear"] == at["linear_backward"] == 15 + 60
     assert at["log_softmax"] == at["sgd"] == 15
 
 
 def test_master_weights_are_float32_copies():
-    step = Step(optimizer="momentum", dtype="bf16", master=True)
+    step = StepSettings(optimizer="momentum", dtype="bf16", master=True)
     p = predict(linear(3, 5, 2), step)
     # bf16 weights 30; master 60 and momentum 60.
     assert p.moments[0].alive[:3] == (30, 0, 120)
@@ -307,7 +309,7 @@ def test_repeats_are_as_if_written_out(name, depth, width, batch, train, dtype, 
     """Of many alike blocks a few are looked at; the peak is that of all of them."""
     at = scale(name, depth=depth, width=width)
     network = build(at.arch, at.scaling, batch)
-    step = Step(train, dtype, "adam", checkpoint=checkpoint, workers=4, zero=zero)
+    step = StepSettings(train, dtype, "adam", checkpoint=checkpoint, workers=4, zero=zero)
     folded, written_out = predict(network, step), predict(unroll(network), step)
     assert folded.peak.total == written_out.peak.total
     assert folded.peak.alive == written_out.peak.alive
@@ -318,7 +320,7 @@ def test_repeats_are_as_if_written_out(name, depth, width, batch, train, dtype, 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_an_inference_is_what_scale_says(name):
     at = scale(name)
-    p = predict(at.network, Step(train=False))
+    p = predict(at.network, StepSettings(train=False))
     assert p.peak.total == at.weight_bytes + at.buffer_bytes + at.peak_activation_bytes
 
 
@@ -327,7 +329,7 @@ def test_an_inference_is_what_scale_says(name):
 def test_accounts_balance(name, checkpoint):
     """Nothing is negative, all gradients are there at the end, and what was kept is gone."""
     at = scale(name)
-    p = predict(build(at.arch, at.scaling, 4), Step(checkpoint=checkpoint))
+    p = predict(build(at.arch, at.scaling, 4), StepSettings(checkpoint=checkpoint))
     assert all(min(m.alive) >= 0 for m in p.moments)
     last = dict(zip(CATEGORIES, p.moments[-1].alive, strict=True))
     weights = figures(at.network).weights
@@ -347,7 +349,7 @@ def test_depth_costs_nothing():
 
 
 def test_the_largest_batch_fits_and_one_more_does_not():
-    at, step, limit = scale("resnet-18"), Step(optimizer="adam"), 2 * GB
+    at, step, limit = scale("resnet-18"), StepSettings(optimizer="adam"), 2 * GB
     fit = fit_batch(lambda batch: build(at.arch, at.scaling, batch), step, limit)
     assert isinstance(fit.value, int)
     assert fit.prediction is not None
@@ -356,7 +358,7 @@ def test_the_largest_batch_fits_and_one_more_does_not():
 
 
 def test_the_largest_phi_fits_and_a_step_more_does_not():
-    at, step, limit = scale("efficientnet-b0"), Step(optimizer="sgd"), 2 * GB
+    at, step, limit = scale("efficientnet-b0"), StepSettings(optimizer="sgd"), 2 * GB
     fit = fit_phi(at.arch, (1.2, 1.1, 1.15), 4, step, limit)
     assert fit.value is not None
 
@@ -369,11 +371,11 @@ def test_the_largest_phi_fits_and_a_step_more_does_not():
 
 def test_nothing_fits():
     at = scale("efficientnet-b0")
-    fit = fit_batch(lambda batch: build(at.arch, at.scaling, batch), Step(), 1000)
+    fit = fit_batch(lambda batch: build(at.arch, at.scaling, batch), StepSettings(), 1000)
     assert fit.value is None
 
 
 def test_a_network_without_one_result_has_no_training_step():
     network = target_network("torchvision:googlenet", train=True)
     with pytest.raises(InputError, match="one result of"):
-        predict(network, Step())
+        predict(network, StepSettings())

@@ -14,13 +14,13 @@ from effcalc.base.errors import InputError
 from effcalc.footprint import plot
 from effcalc.footprint.live import Measured, measure
 from effcalc.footprint.predict import predict
-from effcalc.footprint.step import Step
+from effcalc.footprint.step import StepSettings
 from effcalc.footprint.tables import timeline
 from effcalc.footprint.tape import CATEGORIES
 from effcalc.models.build import build as build_module
 from effcalc.models.build import recompute
 from effcalc.network.network import Network
-from effcalc.output.plots.style import THEMES, Look
+from effcalc.output.plots.style import THEMES, PlotLook
 from effcalc.scaling.scale import build, scale
 from tests.cli_helpers import run
 
@@ -30,7 +30,7 @@ def small(name: str, batch: int = 2, pixels: int = 64) -> Network:
     return build(at.arch, at.scaling, batch)
 
 
-def measured(network: Network, step: Step) -> Measured:
+def measured(network: Network, step: StepSettings) -> Measured:
     model = build_module(network)
     recompute(model, step.checkpoint)
     x = torch.randn(network.inputs[0].shape)
@@ -42,15 +42,19 @@ def measured(network: Network, step: Step) -> Measured:
 @pytest.mark.parametrize(
     ("name", "step"),
     [
-        ("squeezenet-1.1", Step(optimizer="adam")),
-        ("squeezenet-1.1", Step(optimizer="momentum", dtype="amp")),
-        ("squeezenet-1.1", Step(train=False, dtype="amp")),
-        pytest.param("efficientnet-b0", Step(optimizer="adamw"), marks=pytest.mark.slow),
-        pytest.param("efficientnet-b0", Step(checkpoint="block"), marks=pytest.mark.slow),
-        pytest.param("efficientnet-b0", Step(train=False), marks=pytest.mark.slow),
-        pytest.param("mobilenet-v2", Step(dtype="bf16", master=True), marks=pytest.mark.slow),
-        pytest.param("resnet-18", Step(dtype="amp", optimizer="adam"), marks=pytest.mark.slow),
-        pytest.param("mnasnet-a1", Step(checkpoint="stage"), marks=pytest.mark.slow),
+        ("squeezenet-1.1", StepSettings(optimizer="adam")),
+        ("squeezenet-1.1", StepSettings(optimizer="momentum", dtype="amp")),
+        ("squeezenet-1.1", StepSettings(train=False, dtype="amp")),
+        pytest.param("efficientnet-b0", StepSettings(optimizer="adamw"), marks=pytest.mark.slow),
+        pytest.param("efficientnet-b0", StepSettings(checkpoint="block"), marks=pytest.mark.slow),
+        pytest.param("efficientnet-b0", StepSettings(train=False), marks=pytest.mark.slow),
+        pytest.param(
+            "mobilenet-v2", StepSettings(dtype="bf16", master=True), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "resnet-18", StepSettings(dtype="amp", optimizer="adam"), marks=pytest.mark.slow
+        ),
+        pytest.param("mnasnet-a1", StepSettings(checkpoint="stage"), marks=pytest.mark.slow),
     ],
 )
 def test_every_allocation_of_a_real_step(name, step):
@@ -84,7 +88,7 @@ class Pair(nn.Module):
 
 def test_a_result_that_is_no_logits_is_refused():
     with pytest.raises(InputError, match=r"not one tensor of \(batch, classes\)"):
-        measure(Pair(), (torch.randn(2, 3),), {}, Step())
+        measure(Pair(), (torch.randn(2, 3),), {}, StepSettings())
 
 
 ARGS = ("memory", "squeezenet-1.1", "--image-size", "64", "--verify")
@@ -159,7 +163,7 @@ def test_no_gpu_is_code_3():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", ["efficientnet-b0", "resnet-18"])
 def test_cuda_within_5_percent(name):
-    network, step = small(name, 32, 224), Step(optimizer="adam", device="cuda")
+    network, step = small(name, 32, 224), StepSettings(optimizer="adam", device="cuda")
     model = build_module(network).cuda()
     m = measure(model, (torch.randn(network.inputs[0].shape, device="cuda"),), {}, step)
     assert m.allocated is not None
@@ -169,10 +173,12 @@ def test_cuda_within_5_percent(name):
 # --- the plot -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [Step(), Step(checkpoint="block"), Step(train=False)])
+@pytest.mark.parametrize(
+    "step", [StepSettings(), StepSettings(checkpoint="block"), StepSettings(train=False)]
+)
 def test_the_stack_adds_up_at_every_moment(step):
     p = predict(small("efficientnet-b0"), step)
-    spec = plot.memory(timeline(p, "t")).draw(Look(THEMES["light"], 720)).to_dict()
+    spec = plot.memory(timeline(p, "t")).draw(PlotLook(THEMES["light"], 720)).to_dict()
     heights: dict[float, float] = {}
     for records in spec["datasets"].values():
         for record in records:

@@ -19,8 +19,7 @@ from effcalc.models.build import build, recompute
 from effcalc.models.modules import StochasticDepth
 from effcalc.models.trace import trace
 from effcalc.network import liveness
-from effcalc.network.arch import Size
-from effcalc.network.arch import network as lay_down
+from effcalc.network.arch import Size, build_network
 from effcalc.network.archfile import load
 from effcalc.network.catalog import built_in_names, index
 from effcalc.network.network import Network, unroll
@@ -86,12 +85,12 @@ def test_every_network_builds_with_its_own_names(name):
     network = scale(name).network
     with torch.device("meta"):
         model = build(network)
-    layers = unroll(network).layers
-    expected = {p.key: p.shape for la in layers for p in la.params}
+    calls = unroll(network).calls
+    expected = {p.key: p.shape for call in calls for p in call.params}
     assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == expected
     leaves = [n for n, m in model.named_modules() if not list(m.children())]
-    assert leaves == [la.name for la in layers]
-    assert list(model.blocks) == list(dict.fromkeys(la.block for la in layers))
+    assert leaves == [call.name for call in calls]
+    assert list(model.blocks) == list(dict.fromkeys(call.block for call in calls))
     for part in (*model.stages, *model.blocks):
         model.get_submodule(part)
 
@@ -107,8 +106,8 @@ def test_resnet_1001_runs_forward_and_backward():
 
 def test_a_network_without_blocks_is_refused():
     network = scale("efficientnet-b0").network
-    layer = network.layers[0]
-    odd = type(layer)("x", "fft", layer.operands, layer.outputs)
+    call = network.calls[0]
+    odd = type(call)("x", "fft", call.operands, call.outputs)
     with pytest.raises(InputError, match=r"x: operator 'fft' cannot be built"):
         build(Network("odd", network.inputs, odd.outputs, (odd,)))
 
@@ -203,7 +202,7 @@ def test_stochastic_depth_drops_whole_samples():
 
 def check_operators(network: Network) -> None:
     """Every layer costs what torch runs for it, at evaluation and in training."""
-    layers = [la for la in unroll(network).layers if la.memory != "view"]
+    calls = [call for call in unroll(network).calls if call.memory != "view"]
     with torch.device("meta"):
         model = undropped(build(network))
     x = images(network, network.inputs[0].shape[0], "meta")
@@ -211,12 +210,12 @@ def check_operators(network: Network) -> None:
         model.train(training)
         with torch.no_grad(), Watch() as watch:
             model(x)
-        assert [row.op for row in watch.rows] == [la.op for la in layers]
-        for row, layer in zip(watch.rows, layers, strict=True):
-            c = cost(layer)
+        assert [row.op for row in watch.rows] == [call.op for call in calls]
+        for row, call in zip(watch.rows, calls, strict=True):
+            c = cost(call)
             seen, expected = row[1:5], (c.macs, c.elementwise, c.read, c.written)
-            assert seen[: training or 4] == expected[: training or 4], layer.name
-    params = {p.key: p.numel for la in unroll(network).layers for p in la.params if not p.buffer}
+            assert seen[: training or 4] == expected[: training or 4], call.name
+    params = {p.key: p.numel for call in unroll(network).calls for p in call.params if not p.buffer}
     assert sum(params.values()) == sum(p.numel() for p in model.parameters())
 
 
@@ -237,7 +236,7 @@ def test_operators_at_random_scalings(name):
     )
     def check(depth, width, height, side):
         # A batch norm in training wants more than one value a channel, so two images.
-        check_operators(lay_down(arch, Size(depth, width, (height, side), batch=2)))
+        check_operators(build_network(arch, Size(depth, width, (height, side), batch=2)))
 
     check()
 
@@ -252,10 +251,10 @@ def test_a_trace_of_the_module_is_the_network(name):
     assert not traced.uncounted
     assert not traced.uncalled
     # On the meta device a batch norm asks for the memory of its result in a call of its own.
-    moving = [la for la in traced.layers if la.memory != "view" and la.op != "empty"]
-    layers = [la for la in unroll(network).layers if la.memory != "view"]
-    assert [(la.name, la.op, cost(la)) for la in moving] == [
-        (la.name, la.op, cost(la)) for la in layers
+    moving = [call for call in traced.calls if call.memory != "view" and call.op != "empty"]
+    calls = [call for call in unroll(network).calls if call.memory != "view"]
+    assert [(call.name, call.op, cost(call)) for call in moving] == [
+        (call.name, call.op, cost(call)) for call in calls
     ]
     assert figures(traced).weights == figures(network).weights
     assert liveness.activations(traced) == liveness.activations(network)
@@ -269,7 +268,7 @@ def test_a_trace_of_the_module_is_the_network(name):
 def test_live_memory_is_what_liveness_says(name, batch):
     """Distinct live storages, the image among them, after each operator on the CPU."""
     arch, _ = load(name)
-    network = lay_down(arch, Size(0.5, 0.5, (SMALL[name],) * 2, batch))
+    network = build_network(arch, Size(0.5, 0.5, (SMALL[name],) * 2, batch))
     model = build(network).eval()
     x = images(network, batch)
     with torch.no_grad(), Watch(x) as watch:
@@ -280,20 +279,20 @@ def test_live_memory_is_what_liveness_says(name, batch):
 
 def timeline(network: Network) -> list[int]:
     """Live bytes during each layer that is not a view, by the definition alone."""
-    end = len(network.layers)
+    end = len(network.calls)
     size = {t.storage: 4 * t.numel for t in network.inputs}
     born = dict.fromkeys(size, -1)
     last: dict[int, int] = {}
-    for number, layer in enumerate(network.layers):
-        for t in (*layer.inputs, *layer.outputs):
+    for number, call in enumerate(network.calls):
+        for t in (*call.inputs, *call.outputs):
             if t.storage not in born:
                 born[t.storage], size[t.storage] = number, t.numel * dtype_bytes(t.dtype)
             last[t.storage] = number
     last.update({t.storage: end for t in (*network.inputs, *network.outputs)})
     return [
         sum(size[s] for s in size if born[s] <= number <= last[s])
-        for number, layer in enumerate(network.layers)
-        if layer.memory != "view"
+        for number, call in enumerate(network.calls)
+        if call.memory != "view"
     ]
 
 

@@ -18,34 +18,34 @@ from effcalc.scaling.figures import macs  # noqa: E402
 def both(model: nn.Module, x: torch.Tensor, real: bool = False) -> tuple[int, int]:
     """Return the multiply-accumulates of the forward and of the backward pass."""
     network = count(model, x, backward=True, real=real)
-    back = [la for la in network.layers if la.attrs.get("phase") == "backward"]
-    backward = sum(cost(la).macs for la in back)
+    back = [call for call in network.calls if call.attrs.get("phase") == "backward"]
+    backward = sum(cost(call).macs for call in back)
     return macs(network) - backward, backward
 
 
-def layers() -> nn.Sequential:
+def calls() -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 6))
 
 
 def test_each_linear_layer_has_two_products_but_the_first_one() -> None:
     # Forward 3·(4·5 + 5·6) = 150. Backward: weights 3·4·5 + 3·5·6 = 150, the second's input 90.
-    assert both(layers(), torch.zeros(3, 4)) == (150, 240)
+    assert both(calls(), torch.zeros(3, 4)) == (150, 240)
 
 
 def test_an_input_that_wants_its_gradient_gets_it() -> None:
     # One product more: 3·4·5 = 60.
-    assert both(layers(), torch.zeros(3, 4, requires_grad=True)) == (150, 300)
+    assert both(calls(), torch.zeros(3, 4, requires_grad=True)) == (150, 300)
 
 
 def test_a_frozen_end_still_passes_gradients_on() -> None:
-    model = layers()
+    model = calls()
     model[2].requires_grad_(False)
     # The second layer's input 90, the first one's weight 60; the second's weight is frozen.
     assert both(model, torch.zeros(3, 4)) == (150, 150)
 
 
 def test_a_frozen_beginning_ends_the_backward_pass() -> None:
-    model = layers()
+    model = calls()
     model[0].requires_grad_(False)
     # The second layer's weight alone: 3·5·6.
     assert both(model, torch.zeros(3, 4)) == (150, 90)
@@ -72,13 +72,13 @@ def test_a_grouped_convolutions_weight_is_not_every_channels() -> None:
 
 def test_nothing_to_train_is_refused() -> None:
     with pytest.raises(InputError, match="no output depends on a trainable parameter"):
-        count(layers().requires_grad_(False), torch.zeros(3, 4), backward=True)
+        count(calls().requires_grad_(False), torch.zeros(3, 4), backward=True)
 
 
 def test_batch_norm_trains_or_evaluates_as_each_module_does() -> None:
     model = nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4).eval())
     network = count(model, torch.zeros(3, 4), backward=True)
-    norms = [la.attrs["training"] for la in network.layers if la.op == "batch_norm"]
+    norms = [call.attrs["training"] for call in network.calls if call.op == "batch_norm"]
     assert norms == [True, False]
     assert network.training
 

@@ -12,7 +12,7 @@ from torch import nn  # noqa: E402
 
 import effcalc  # noqa: E402
 from effcalc.models.count import count  # noqa: E402
-from effcalc.network.network import Layer, Tensor  # noqa: E402
+from effcalc.network.network import OperatorCall, Tensor  # noqa: E402
 from effcalc.network.ops import BY_TORCH, OPS, cost  # noqa: E402
 from effcalc.network.ops.attention import positions  # noqa: E402
 
@@ -104,23 +104,23 @@ def test_an_operator_without_a_formula_is_listed_with_its_calls() -> None:
     network = count(nn.Sequential(Custom(), nn.Linear(4, 3), Custom()), torch.zeros(2, 3))
     assert network.uncounted == {"effcalc_test::swiglu": 2}
     # What it moves is known all the same: 2·3 + 8·3 read, 2·4 written.
-    custom = next(la for la in network.layers if la.op == "effcalc_test::swiglu")
+    custom = next(call for call in network.calls if call.op == "effcalc_test::swiglu")
     assert cost(custom)[:5] == (0, 0, 0, 30, 8)
 
 
 def test_a_user_gives_it_a_formula(records: None) -> None:
     @effcalc.formula("effcalc_test::swiglu")
-    def products(layer: Layer) -> int:
-        x, w = layer.operands
+    def products(call: OperatorCall) -> int:
+        x, w = call.operands
         return x.numel * w.shape[0]
 
     @effcalc.formula("effcalc_test::swiglu", counts="elementwise")
-    def gates(layer: Layer) -> int:
-        return 2 * layer.outputs[0].numel
+    def gates(call: OperatorCall) -> int:
+        return 2 * call.outputs[0].numel
 
     network = count(Custom(), torch.zeros(2, 3))
     assert not network.uncounted
-    assert cost(network.layers[0])[:3] == (2 * 3 * 8, 2 * 8, 0)
+    assert cost(network.calls[0])[:3] == (2 * 3 * 8, 2 * 8, 0)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,10 @@ def test_fused_attention_of_gpus_from_shapes() -> None:
     q, k = (Tensor(i, (2, 8, 5, 4)) for i in (1, 2))
     v, grad = Tensor(3, (2, 8, 5, 6)), Tensor(4, (2, 8, 5, 6))
     for backend in ("flash", "efficient", "cudnn", "fused"):
-        layer = Layer("", f"attention_{backend}", (q, k, v), (grad, Tensor(5, (2, 8, 5))))
-        assert cost(layer).macs == 2 * 8 * 25 * (4 + 6)
-        assert cost(layer).written == grad.numel  # the log-sums are for the backward pass
-        back = Layer("", f"attention_{backend}_backward", (grad, q, k, v), (q, k, v))
+        call = OperatorCall("", f"attention_{backend}", (q, k, v), (grad, Tensor(5, (2, 8, 5))))
+        assert cost(call).macs == 2 * 8 * 25 * (4 + 6)
+        assert cost(call).written == grad.numel  # the log-sums are for the backward pass
+        back = OperatorCall("", f"attention_{backend}_backward", (grad, q, k, v), (q, k, v))
         assert cost(back).macs == 2 * 8 * 25 * (3 * 4 + 2 * 6)
 
 
@@ -169,14 +169,14 @@ def test_cudnn_recurrence_from_shapes() -> None:
     shapes = [(5, 2, size), *weights, (999,), (4, 2, h), (4, 2, h)]
     operands = tuple(Tensor(i, shape) for i, shape in enumerate(shapes, 1))
     attrs = {"mode": 2, "hidden_size": h, "proj_size": 0}
-    layer = Layer("", "recurrent", operands, (Tensor(99, (5, 2, 2 * h)),), (), attrs)
-    assert cost(layer).macs == 10 * 2 * (16 * (3 + 4) + 16 * (8 + 4))
-    assert cost(layer).elementwise == 10 * 4 * 13 * h
+    call = OperatorCall("", "recurrent", operands, (Tensor(99, (5, 2, 2 * h)),), (), attrs)
+    assert cost(call).macs == 10 * 2 * (16 * (3 + 4) + 16 * (8 + 4))
+    assert cost(call).elementwise == 10 * 4 * 13 * h
 
 
 def test_what_a_batch_norm_saves_is_not_traffic() -> None:
     network = count(nn.BatchNorm2d(3), torch.zeros(2, 3, 4, 4))
-    norm = next(la for la in network.layers if la.op == "batch_norm")
+    norm = next(call for call in network.calls if call.op == "batch_norm")
     assert cost(norm)[3:5] == (96 + 4 * 3, 96)
     assert len(norm.outputs) == 1
 
@@ -184,8 +184,8 @@ def test_what_a_batch_norm_saves_is_not_traffic() -> None:
 def test_an_embedding_reads_the_rows_that_it_gathers() -> None:
     network = count(nn.Embedding(1000, 8), torch.zeros(2, 3, dtype=torch.int64))
     # 6 rows of 8 float32 and 6 int64 indices.
-    assert cost(network.layers[0]).read_bytes == 6 * 8 * 4 + 6 * 8
-    assert cost(network.layers[0]).written_bytes == 6 * 8 * 4
+    assert cost(network.calls[0]).read_bytes == 6 * 8 * 4 + 6 * 8
+    assert cost(network.calls[0]).written_bytes == 6 * 8 * 4
 
 
 def test_in_place_reads_and_writes_and_copies_overwrite() -> None:
@@ -197,7 +197,7 @@ def test_in_place_reads_and_writes_and_copies_overwrite() -> None:
             return y.zero_()  # writes y
 
     network = count(Fills(), torch.zeros(10))
-    assert [(la.op, *cost(la)[3:5]) for la in network.layers] == [
+    assert [(call.op, *cost(call)[3:5]) for call in network.calls] == [
         *(("empty", 0, 0), ("copy", 10, 10), ("add", 10, 10), ("fill", 0, 10))
     ]
 
@@ -213,5 +213,5 @@ def test_inference_mode_is_counted_like_no_grad() -> None:
             return nn.functional.silu(self.fc(x) @ self.fc.weight)
 
     network = count(Inference(), torch.zeros(2, 4))
-    assert sum(cost(la).macs for la in network.layers) == 24 + 24
+    assert sum(cost(call).macs for call in network.calls) == 24 + 24
     assert not network.uncounted

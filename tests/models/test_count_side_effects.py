@@ -133,7 +133,7 @@ def test_memory_that_is_shared_in_the_model_is_shared_in_what_runs() -> None:
     model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
     model[1].weight = nn.Parameter(model[0].weight.data)  # another Parameter, the same memory
     network = count(model, torch.zeros(1, 4))
-    assert [p.numel for layer in network.layers for p in layer.params] == [16]
+    assert [p.numel for call in network.calls for p in call.params] == [16]
 
 
 def test_a_model_that_cannot_be_copied_says_why() -> None:
@@ -151,5 +151,5 @@ def test_what_is_not_a_module_is_refused() -> None:
 def test_lazy_modules_count_and_stay_lazy() -> None:
     model = nn.Sequential(nn.LazyLinear(5), nn.LazyBatchNorm1d())
     network = count(model, torch.zeros(3, 7))
-    assert sum(p.numel for x in network.layers for p in x.params if not p.buffer) == 40 + 10
+    assert sum(p.numel for x in network.calls for p in x.params if not p.buffer) == 40 + 10
     assert nn.parameter.is_lazy(model[0].weight)

@@ -139,7 +139,7 @@ def test_networks_of_effcalcs_own_are_built_to_run_backward_or_for_real() -> Non
     assert figures(network).weights == described.weights
     assert network.training
     # Of every convolution the gradients of its weights and of its input, but for the images'.
-    first = next(la for la in network.layers if la.op == "conv")
+    first = next(call for call in network.calls if call.op == "conv")
     assert macs(network) == 3 * described.cost.macs - cost(first).macs
 
 
@@ -270,7 +270,7 @@ def test_a_pt2_file_counts_as_the_module_does(exported: Path) -> None:
     assert figures(network).cost == figures(module).cost
     # The tied weight once; the bias was frozen when it was exported.
     assert figures(network).weights == figures(module).weights
-    assert [la.name for la in network.layers] == [la.name for la in module.layers]
+    assert [call.name for call in network.calls] == [call.name for call in module.calls]
     assert macs(target_network(str(exported), inputs=["5x3x6x6"])) == macs(module) * 5 // 2
 
 
@@ -374,7 +374,7 @@ def test_an_onnx_file_counts_as_the_module_does(tmp_path: Path) -> None:
     assert totals.weights.params == 8 * 27 + 8 + 16 + 45
     assert totals.weights.buffers == 16  # the running statistics
     assert network.uncounted == {"onnx::mine.Unheard of unknown shape": 1}
-    assert [la.op for la in network.layers] == [
+    assert [call.op for call in network.calls] == [
         *("conv", "batch_norm", "relu", "mean", "view", "linear")
     ]
     with pytest.raises(InputError, match=r"has the inputs x; --input y is not for one"):

@@ -101,13 +101,13 @@ def check_detection(target: str) -> None:
     torch.manual_seed(0)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(*args)
-    macs = {la.op: 0 for la in network.layers}
-    for la in network.layers:
-        macs[la.op] += cost(la).macs
+    macs = {call.op: 0 for call in network.calls}
+    for call in network.calls:
+        macs[call.op] += cost(call).macs
     assert sum(n for op, n in macs.items() if op in COUNTED_BY_TORCH) == (
         counter.get_total_flops() // 2
     )
-    assert sum(p.numel for la in network.layers for p in la.params if not p.buffer) == sum(
+    assert sum(p.numel for call in network.calls for p in call.params if not p.buffer) == sum(
         p.numel() for p in module.parameters()
     )
     assert not network.uncounted

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from effcalc.models.peers.calls import Module, calls
+from effcalc.models.peers.calls import HookedModule, calls
 from effcalc.models.peers.explain import UNEXPLAINED, explain
 from effcalc.models.peers.registry import PEERS
-from effcalc.network.network import Layer, Network, Tensor
+from effcalc.network.network import Network, OperatorCall, Tensor
 
 _numbers = iter(range(1, 10**6))
 
@@ -20,14 +20,14 @@ def value(*shape, param=""):
 
 
 def layer(name, op, operands, *outputs, memory="new", **attrs):
-    return Layer(name, op, tuple(operands), tuple(outputs), attrs=attrs, memory=memory)
+    return OperatorCall(name, op, tuple(operands), tuple(outputs), attrs=attrs, memory=memory)
 
 
 def network(*layers):
     return Network("net", (), (), layers)
 
 
-ROOT = {"": Module("user.Net", leaf=False)}
+ROOT = {"": HookedModule("user.Net", leaf=False)}
 
 
 def conv(path, *, bias=True, transposed=False):
@@ -70,11 +70,11 @@ def why(tool, net, counted, modules=ROOT, aside=None):
 
 
 def test_a_figure_that_agrees_needs_no_explanation():
-    assert why("thop", network(conv("c")), 3888, {**ROOT, "c": Module("Conv2d")}) == ""
+    assert why("thop", network(conv("c")), 3888, {**ROOT, "c": HookedModule("Conv2d")}) == ""
 
 
 def test_a_figure_off_by_one_is_unexplained():
-    known = {**ROOT, "c": Module("Conv2d"), "b": Module("BatchNorm2d")}
+    known = {**ROOT, "c": HookedModule("Conv2d"), "b": HookedModule("BatchNorm2d")}
     net = network(conv("c"), norm("b"))
     # thop counts 4 for each of the 144 elements that an affine normalisation returns: 576.
     assert why("thop", net, 3888 + 576, known) == "adds 4 per result of batch_norm ×1 (+576)"
@@ -96,7 +96,9 @@ def test_a_figure_off_by_one_is_unexplained():
     ],
 )
 def test_what_each_counter_makes_of_a_batch_norm(tool, counted, text):
-    assert why(tool, network(norm("b")), counted, {**ROOT, "b": Module("BatchNorm2d")}) == text
+    assert (
+        why(tool, network(norm("b")), counted, {**ROOT, "b": HookedModule("BatchNorm2d")}) == text
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,12 +111,12 @@ def test_what_each_counter_makes_of_a_batch_norm(tool, counted, text):
     ],
 )
 def test_what_counters_make_of_a_linear_layer_on_tokens(tool, counted, text):
-    assert why(tool, network(*tokens("l")), counted, {**ROOT, "l": Module("Linear")}) == text
+    assert why(tool, network(*tokens("l")), counted, {**ROOT, "l": HookedModule("Linear")}) == text
 
 
 def test_hooks_want_the_exact_class():
     net = network(conv("c", bias=False))
-    known = {**ROOT, "c": Module("user.WideConv2d")}
+    known = {**ROOT, "c": HookedModule("user.WideConv2d")}
     for tool in ("thop", "ptflops"):
         assert why(tool, net, 0, known) == "misses conv ×1 (−3,888)"
     assert why("torchinfo", net, 3888, known) == ""  # it looks for "Conv" in the name
@@ -128,7 +130,7 @@ def test_hooks_miss_functional_calls():
 
 def test_a_product_may_be_written_so_that_a_patch_sees_it_or_not():
     net = network(product("a"), product("a"), product("b"))
-    known = {**ROOT, "a": Module("user.Attention"), "b": Module("user.Mix")}
+    known = {**ROOT, "a": HookedModule("user.Attention"), "b": HookedModule("user.Mix")}
     assert why("calflops", net, 0, known) == "misses bmm ×3 (−360)"
     assert why("calflops", net, 120, known) == "misses bmm ×2 (−240)"  # `b` calls torch.matmul
     assert why("calflops", net, 240, known) == "misses bmm ×1 (−120)"
@@ -137,7 +139,7 @@ def test_a_product_may_be_written_so_that_a_patch_sees_it_or_not():
 
 def test_calls_in_one_class_may_differ_by_their_shapes():
     """As where a fused kernel takes some inputs and steps take the others."""
-    known = {**ROOT, "a": Module("user.Attention")}
+    known = {**ROOT, "a": HookedModule("user.Attention")}
     net = network(product("a", 1), product("a", 1), product("a", 7))
     assert why("ptflops-aten", net, 420, known) == "misses bmm ×2 (−120)"
     assert why("ptflops-aten", net, 120, known) == "misses bmm ×1 (−420)"
@@ -149,7 +151,7 @@ def test_a_transposed_convolution_is_counted_by_output_positions():
     up = layer(
         "c", "conv", [value(1, 3, 8, 8), weight], value(1, 4, 10, 10), stride=(1, 1), transposed=1
     )
-    known = {**ROOT, "c": Module("ConvTranspose2d")}
+    known = {**ROOT, "c": HookedModule("ConvTranspose2d")}
     by_output = 4 * 100 * 3 * 9  # 10,800
     for tool in ("thop", "torchprofile", "torchinfo"):
         assert why(tool, network(up), by_output, known) == "adds 3,888 to conv ×1"
@@ -159,7 +161,7 @@ def test_a_transposed_convolution_is_counted_by_output_positions():
 
 def test_a_module_registered_twice_is_counted_over_and_over():
     """Two calls of 420 MACs; thop hooks it twice and sums it twice, the others sum it twice."""
-    known = {**ROOT, "l": Module("Linear", times=2)}
+    known = {**ROOT, "l": HookedModule("Linear", times=2)}
     net = network(*tokens("l", bias=False), *tokens("l", bias=False))
     text = "counts linear ×2 registered 2 times {} times (+{})"
     assert why("thop", net, 4 * 840, known) == text.format(4, "2,520")
@@ -168,14 +170,14 @@ def test_a_module_registered_twice_is_counted_over_and_over():
 
 def test_what_is_no_operator_is_set_aside():
     net = network(*tokens("l"), norm("n", "layer_norm"))
-    known = {**ROOT, "l": Module("Linear"), "n": Module("LayerNorm")}
+    known = {**ROOT, "l": HookedModule("Linear"), "n": HookedModule("LayerNorm")}
     text = "adds 1 per result of layer_norm ×1 (+144); adds products of sizes (+3)"
     assert why("torchprofile", net, 420 + 144 + 3, known, {"products of sizes": 3}) == text
     assert why("torchprofile", net, 420 + 144 + 3, known) == UNEXPLAINED
 
 
 def test_the_largest_differences_come_first_and_the_small_ones_together():
-    known = {"": Module("user.Net", False), "c": Module("user.Conv")}
+    known = {"": HookedModule("user.Net", False), "c": HookedModule("user.Conv")}
     ops = ["layer_norm", "group_norm"]
     net = network(
         *(norm(f"n{i}", op) for i, op in enumerate(ops)),
@@ -197,14 +199,14 @@ def test_the_largest_differences_come_first_and_the_small_ones_together():
 
 
 def test_repeated_layers_count_as_often_as_they_run():
-    known = {**ROOT, "b": Module("BatchNorm2d")}
+    known = {**ROOT, "b": HookedModule("BatchNorm2d")}
     net = network(replace(norm("b"), count=3))
     assert why("thop", net, 3 * 576, known) == "adds 4 per result of batch_norm ×3 (+1,728)"
 
 
 def test_a_modules_calls_and_what_each_returned():
     net = network(*tokens("l"), *tokens("l"))
-    known = {**ROOT, "l": Module("Linear")}
+    known = {**ROOT, "l": HookedModule("Linear")}
     found = [call for call in calls(net, known) if call.op == "linear"]
     assert [(call.main, call.result, call.kind) for call in found] == [
         (True, (2, 7, 5), "Linear")

@@ -290,7 +290,7 @@ def check_pt2(at, tmp_path, dynamic=False):
 def test_pt2_is_bit_equal_after_reload(tmp_path):
     at = scale("efficientnet-b0", depth=0.5, width=0.5, image_size=64)
     again = check_pt2(at, tmp_path)
-    keys = {p.key for la in unroll(at.network).layers for p in la.params}
+    keys = {p.key for call in unroll(at.network).calls for p in call.params}
     assert set(again.state_dict()) == keys
     check_pt2(at, tmp_path, dynamic=True)
 

@@ -22,7 +22,7 @@ def on_meta(module: type[nn.Module], *shape: int, **options: bool) -> Network:
 
 def ran(network: Network) -> list[tuple[str, str, int]]:
     """Name, operator and multiply-accumulates of what was not a view."""
-    return [(x.name, x.op, cost(x).macs) for x in network.layers if x.memory != "view"]
+    return [(x.name, x.op, cost(x).macs) for x in network.calls if x.memory != "view"]
 
 
 def backward(result: torch.Tensor) -> None:
@@ -52,7 +52,7 @@ def test_names_operators_parameters_and_what_never_ran() -> None:
         ("", "add", 0),
         ("spare", "unused", 0),
     ]
-    keys = [p.key for x in network.layers for p in x.params]
+    keys = [p.key for x in network.calls for p in x.params]
     linear = ("first", "block.0", "block.2")
     expected = [f"{m}.{p}" for m in linear for p in ("weight", "bias")]
     assert keys == [*expected, "offset", "spare.weight", "spare.bias"]
@@ -63,9 +63,7 @@ def test_names_operators_parameters_and_what_never_ran() -> None:
 def test_backward_runs_checkpointed_layers_again_under_their_own_names() -> None:
     network = on_meta(Checkpointed, 2, 4, grad=True, then=backward)
     products = [
-        (x.name, x.op)
-        for x in network.layers
-        if cost(x).macs and x.attrs.get("phase") == "backward"
+        (x.name, x.op) for x in network.calls if cost(x).macs and x.attrs.get("phase") == "backward"
     ]
     assert products == [
         ("block.0", "linear"),  # the last layer's result is not needed, so it is not run again
@@ -90,7 +88,7 @@ class Chain(nn.Module):
 
 def test_memory_follows_storages_until_torch_frees_them() -> None:
     network = on_meta(Chain, 100)
-    memory = {x.op: x.memory for x in network.layers}
+    memory = {x.op: x.memory for x in network.calls}
     assert memory == {"add": "new", "view": "view", "cat": "new", "mul": "new", "relu": "inplace"}
     # Input 400 throughout; largest while cat runs: 400 + a 400 + c 800.
     assert activations(network).peak == 1600
@@ -108,7 +106,7 @@ def test_saved_tensors_are_told_by_number_and_module() -> None:
             on_save=lambda t, path: saved.append((path, t.shape)),
         )
     assert saved == [("0", (2, 4)), ("1", (2, 8))]  # the linear's input, the ReLU's result
-    assert [x.op for x in network.layers] == ["view", "linear", "relu"]
+    assert [x.op for x in network.calls] == ["view", "linear", "relu"]
 
 
 def test_random_state_and_module_calls_are_put_back_after_a_failure() -> None:

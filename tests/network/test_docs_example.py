@@ -25,5 +25,5 @@ def test_the_worked_example(tmp_path):
     assert f"{at.params:,} parameters and {at.macs:,} MACs" in text
     # It scales like the built-in ones, its groups intact.
     wide = effcalc.scale(str(file), width=1.3, depth=2)
-    conv = next(la for la in wide.network.layers if la.name == "conv2.0.conv2.conv")
+    conv = next(call for call in wide.network.calls if call.name == "conv2.0.conv2.conv")
     assert conv.params[0].shape[0] % 32 == 0

@@ -133,9 +133,9 @@ def test_squeezenet_sizes_as_the_paper_prints_them():
 def test_simple_bypass_adds_sums_and_no_parameters():
     plain, simple = scale("squeezenet-1.0"), scale("squeezenet-1.0-simple-bypass")
     assert (plain.params, plain.macs) == (simple.params, simple.macs)
-    sums = [la for la in simple.network.layers if la.op == "add"]
+    sums = [call for call in simple.network.calls if call.op == "add"]
     # Around fire3, 5, 7 and 9: the modules whose input is as wide as their output.
-    assert sum(la.count for la in sums) == 4
+    assert sum(call.count for call in sums) == 4
     # 54 · 54 · 128 + 27 · 27 · 256 + 27 · 27 · 384 + 13 · 13 · 512 = 926,336 results more.
     more = simple.figures.cost.elementwise - plain.figures.cost.elementwise
     assert more == 54 * 54 * 128 + 27 * 27 * (256 + 384) + 13 * 13 * 512
@@ -152,15 +152,15 @@ def test_complex_bypass():
 
 def test_all_or_none_of_the_filters_3x3():
     only = scale("squeezenet-1.0", knobs={"pct_3x3": 1.0})
-    assert not any("expand1x1" in la.name or la.op == "cat" for la in only.network.layers)
+    assert not any("expand1x1" in call.name or call.op == "cat" for call in only.network.calls)
     none = scale("squeezenet-1.0", knobs={"pct_3x3": 0})
-    assert not any("expand3x3" in la.name for la in none.network.layers)
+    assert not any("expand3x3" in call.name for call in none.network.calls)
 
 
 def test_width_keeps_groups_whole():
     # 0.3 · 256 = 76.8 → 80, of which each of conv2's two groups has 40.
     at = scale("alexnet", width=0.3)
-    weight = next(la for la in at.network.layers if la.name == "conv2.conv").params[0]
+    weight = next(call for call in at.network.calls if call.name == "conv2.conv").params[0]
     assert weight.shape == (80, 32 // 2, 5, 5)
 
 
@@ -170,12 +170,12 @@ def test_deep_compound_scaling_is_exact():
     side = round(224 * Fraction(115, 100) ** 60)
     channels = round(32 * Fraction(11, 10) ** 60 / 8) * 8
     assert at.scaling.image_size == (side, side) == (982_016, 982_016)
-    stem = at.network.layers[0]
+    stem = at.network.calls[0]
     assert stem.outputs[0].shape == (1, channels, side // 2, side // 2)
     assert by_layer_macs(at)["stem.conv"] == channels * (side // 2) ** 2 * 27
     # The last stage has one block and so repeats ceil(1.2^60) times.
-    last = [la for la in at.network.layers if la.name == "stage8.1.add"]
-    assert [la.count for la in last] == [math.ceil(Fraction(12, 10) ** 60) - 1]
+    last = [call for call in at.network.calls if call.name == "stage8.1.add"]
+    assert [call.count for call in last] == [math.ceil(Fraction(12, 10) ** 60) - 1]
     assert isinstance(at.macs, int)
 
 

@@ -84,8 +84,8 @@ _RESNETS = {
 @pytest.mark.parametrize("depth", [1.0, 0.37, 1.83])
 def test_resnet_at_depths(name, depth):
     block, repeats = _RESNETS[name]
-    layers = [math.ceil(n * depth) for n in repeats]
-    model, macs = on_meta(lambda: ResNet(block, layers), (224, 224))
+    calls = [math.ceil(n * depth) for n in repeats]
+    model, macs = on_meta(lambda: ResNet(block, calls), (224, 224))
     check(scale(name, depth=depth), model, macs)
 
 

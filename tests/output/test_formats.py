@@ -25,7 +25,7 @@ from effcalc.base.errors import InputError, one_line
 from effcalc.base.units import UNITS
 from effcalc.output.formats import FORMATS, find_format, render
 from effcalc.output.formats.html import html_fragment
-from effcalc.output.grid import Look, text_width, wrap
+from effcalc.output.grid import TableLook, text_width, wrap
 from effcalc.output.table import Column, Table
 
 PEOPLE = ["table", "markdown", "rst", "latex", "html"]
@@ -49,7 +49,7 @@ def make(rows=ROWS, columns=COLUMNS, **more) -> Table:
 
 
 def text_of(table: Table, name: str, **look) -> str:
-    return "".join(render(table, name, Look(**look)))
+    return "".join(render(table, name, TableLook(**look)))
 
 
 def markdown_cells(source: str) -> list[str]:

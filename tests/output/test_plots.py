@@ -23,7 +23,7 @@ from effcalc.cli.output import captured
 from effcalc.network.archfile import load
 from effcalc.output.plots.marks import axis, label_mark, log_domain, log_ticks, place_labels
 from effcalc.output.plots.stamp import data_hash, digest
-from effcalc.output.plots.style import AUTO, THEMES, Look, render, save
+from effcalc.output.plots.style import AUTO, THEMES, PlotLook, render, save
 from effcalc.output.table import Column, Table
 from effcalc.scaling.tables.published import observations_table
 from tests.cli_helpers import run
@@ -55,7 +55,7 @@ def make(kind: str, *args: str):
 
 def drawn(plot) -> list[dict]:
     """Return every record in the chart's data."""
-    spec = plot.draw(Look(THEMES["light"], 720)).to_dict()
+    spec = plot.draw(PlotLook(THEMES["light"], 720)).to_dict()
     return [record for records in spec["datasets"].values() for record in records]
 
 
@@ -244,7 +244,7 @@ def test_the_same_plot_is_the_same_bytes() -> None:
 
 
 def test_series_differ_by_dash_and_shape_too() -> None:
-    text = json.dumps(make("plot observations").draw(Look(THEMES["light"], 720)).to_dict())
+    text = json.dumps(make("plot observations").draw(PlotLook(THEMES["light"], 720)).to_dict())
     assert '"strokeDash"' in text
     assert '"shape"' in text
 

@@ -17,12 +17,12 @@ from effcalc.profiling.records import (
     Event,
     Mark,
     Owner,
-    Part,
+    TimeKey,
 )
 from effcalc.profiling.results import combine
 
 CONV, RELU = Owner("layer", "conv"), Owner("layer", "relu")
-LAUNCH, IDLE = Part(Owner("launch"), "", ""), Part(Owner("idle"), "", "")
+LAUNCH, IDLE = TimeKey(Owner("launch"), "", ""), TimeKey(Owner("idle"), "", "")
 
 
 def step(end, start=0):
@@ -51,17 +51,17 @@ def test_a_moment_belongs_to_the_innermost_range_and_operator():
     (got,) = attribute(events)
     assert got.time == 100
     assert got.parts == {
-        Part(OUTSIDE, "", ""): 10,  # 0..5 and 95..100
-        Part(Owner("layer", ""), "forward", ""): 5,  # 5..10: before any layer
-        Part(Owner("layer", "", "conv"), "forward", ""): 10,  # 60..70: conv's input is freed
-        Part(Owner("layer", "", "relu"), "forward", ""): 5,
-        Part(CONV, "forward", ""): 20,  # 10..20, 50..60
-        Part(CONV, "forward", "aten::mkldnn_convolution"): 28,
-        Part(CONV, "forward", "aten::empty"): 2,
-        Part(RELU, "forward", ""): 4,
-        Part(RELU, "forward", "aten::clamp_min_"): 16,
+        TimeKey(OUTSIDE, "", ""): 10,  # 0..5 and 95..100
+        TimeKey(Owner("layer", ""), "forward", ""): 5,  # 5..10: before any layer
+        TimeKey(Owner("layer", "", "conv"), "forward", ""): 10,  # 60..70: conv's input is freed
+        TimeKey(Owner("layer", "", "relu"), "forward", ""): 5,
+        TimeKey(CONV, "forward", ""): 20,  # 10..20, 50..60
+        TimeKey(CONV, "forward", "aten::mkldnn_convolution"): 28,
+        TimeKey(CONV, "forward", "aten::empty"): 2,
+        TimeKey(RELU, "forward", ""): 4,
+        TimeKey(RELU, "forward", "aten::clamp_min_"): 16,
     }
-    assert got.calls[Part(CONV, "forward", "aten::mkldnn_convolution")] == 1
+    assert got.calls[TimeKey(CONV, "forward", "aten::mkldnn_convolution")] == 1
 
 
 def test_an_operator_that_only_calls_others_is_dispatch():
@@ -74,8 +74,8 @@ def test_an_operator_that_only_calls_others_is_dispatch():
     ]
     (got,) = attribute(events)
     assert got.parts == {
-        Part(CONV, "forward", ""): 4,
-        Part(CONV, "forward", "aten::mkldnn_convolution"): 96,
+        TimeKey(CONV, "forward", ""): 4,
+        TimeKey(CONV, "forward", "aten::mkldnn_convolution"): 96,
     }
     assert sum(got.calls.values()) == 1
 
@@ -90,7 +90,7 @@ def test_an_operator_that_is_stopped_in_one_call_is_no_wrapper_there():
         *(op("aten::_slow_conv2d_forward", 70, 270), op("aten::addmm", 75, 265)),
     ]
     (got,) = attribute(events)
-    own = Part(CONV, "forward", "aten::_slow_conv2d_forward")
+    own = TimeKey(CONV, "forward", "aten::_slow_conv2d_forward")
     assert got.calls[own] == 3
     assert got.parts[own] == 10 + 10 + 10
 
@@ -113,14 +113,14 @@ def test_a_backward_node_belongs_to_the_module_whose_forward_made_it():
     ]
     (got,) = attribute(events, marks)
     assert got.parts == {
-        Part(Owner("loss"), "", ""): 10,
-        Part(Owner("loss"), "backward", ""): 10,
-        Part(RELU, "backward", ""): 10,
-        Part(RELU, "backward", "aten::threshold_backward"): 10,
-        Part(CONV, "backward", ""): 10 + 8,  # around its node, and where its gradient is kept
-        Part(CONV, "backward", "aten::convolution_backward"): 30,
-        Part(CONV, "backward", "aten::detach"): 2,
-        Part(Owner("autograd"), "backward", ""): 10,  # 90..100
+        TimeKey(Owner("loss"), "", ""): 10,
+        TimeKey(Owner("loss"), "backward", ""): 10,
+        TimeKey(RELU, "backward", ""): 10,
+        TimeKey(RELU, "backward", "aten::threshold_backward"): 10,
+        TimeKey(CONV, "backward", ""): 10 + 8,  # around its node, and where its gradient is kept
+        TimeKey(CONV, "backward", "aten::convolution_backward"): 30,
+        TimeKey(CONV, "backward", "aten::detach"): 2,
+        TimeKey(Owner("autograd"), "backward", ""): 10,  # 90..100
     }
 
 
@@ -136,8 +136,8 @@ def test_a_block_recomputed_in_the_backward_pass_is_its_own():
     ]
     (got,) = attribute(events, [Mark(0, CONV)])
     assert got.parts == {
-        Part(CONV, "backward", ""): 20,
-        Part(RELU, "backward", "aten::relu"): 30,
+        TimeKey(CONV, "backward", ""): 20,
+        TimeKey(RELU, "backward", "aten::relu"): 30,
     }
 
 
@@ -151,9 +151,9 @@ def test_waiting_for_another_threads_communication_is_communication():
     ]
     (got,) = attribute(events, [Mark(0, CONV)])
     assert got.parts == {
-        Part(CONV, "backward", ""): 50,
-        Part(COMMUNICATION, "", ""): 20,  # 50..70; the rest is hidden behind computation
-        Part(Owner("autograd"), "backward", ""): 30,
+        TimeKey(CONV, "backward", ""): 50,
+        TimeKey(COMMUNICATION, "", ""): 20,  # 50..70; the rest is hidden behind computation
+        TimeKey(Owner("autograd"), "backward", ""): 30,
     }
 
 
@@ -165,8 +165,8 @@ def test_several_steps_are_apart_and_other_threads_do_not_count():
         op("aten::x", 5, 90, thread=7),
     ]
     first, second = attribute(events)
-    assert first.parts == {Part(OUTSIDE, "", ""): 10}
-    assert second.parts == {Part(OUTSIDE, "", ""): 10, Part(CONV, "forward", ""): 10}
+    assert first.parts == {TimeKey(OUTSIDE, "", ""): 10}
+    assert second.parts == {TimeKey(OUTSIDE, "", ""): 10, TimeKey(CONV, "forward", ""): 10}
 
 
 # --- devices -----------------------------------------------------------------------------------
@@ -197,9 +197,9 @@ def test_gaps_on_a_device_are_launch_gaps_until_the_host_has_launched():
     assert got.time == 300  # from the first kernel's start to the last one's end
     assert got.host == 1000
     assert got.parts == {
-        Part(CONV, "forward", "A"): 100,
-        Part(CONV, "forward", "B"): 40,
-        Part(CONV, "forward", "C"): 90,
+        TimeKey(CONV, "forward", "A"): 100,
+        TimeKey(CONV, "forward", "B"): 40,
+        TimeKey(CONV, "forward", "C"): 90,
         LAUNCH: 55,
         IDLE: 5 + 10,
     }
@@ -210,7 +210,7 @@ def test_kernels_at_once_are_not_counted_twice():
     events = [*host(10, 20), kernel("A", 100, 200, 100), kernel("B", 150, 260, 101, stream=8)]
     (got,) = attribute(events)
     assert got.time == 160
-    assert got.parts == {Part(CONV, "forward", "A"): 100, Part(CONV, "forward", "B"): 60}
+    assert got.parts == {TimeKey(CONV, "forward", "A"): 100, TimeKey(CONV, "forward", "B"): 60}
 
 
 def test_communication_counts_where_nothing_is_computed():
@@ -225,9 +225,9 @@ def test_communication_counts_where_nothing_is_computed():
     (got,) = attribute(events)
     assert got.time == 300
     assert got.parts == {
-        Part(COMMUNICATION, "forward", name): 150,
-        Part(CONV, "forward", "A"): 100,
-        Part(CONV, "forward", "B"): 50,
+        TimeKey(COMMUNICATION, "forward", name): 150,
+        TimeKey(CONV, "forward", "A"): 100,
+        TimeKey(CONV, "forward", "B"): 50,
     }
 
 
@@ -241,8 +241,8 @@ def test_a_kernel_without_an_operator_belongs_to_where_it_was_launched():
         kernel("Memcpy DtoH", 70, 72, 6, op=0),
     ]
     (got,) = attribute(events)
-    assert got.parts[Part(RELU, "forward", "triton_poi_fused_relu_0")] == 10
-    assert got.parts[Part(OUTSIDE, "", "Memcpy DtoH")] == 2
+    assert got.parts[TimeKey(RELU, "forward", "triton_poi_fused_relu_0")] == 10
+    assert got.parts[TimeKey(OUTSIDE, "", "Memcpy DtoH")] == 2
 
 
 def test_kernels_go_to_the_step_that_launched_them():
@@ -272,7 +272,7 @@ def test_backward_kernels_are_launched_by_another_thread():
         kernel("wgrad", 40, 90, 77, op=9),
     ]  # fmt: skip
     (got,) = attribute(events, [Mark(0, RELU), Mark(4, CONV), Mark(5, OUTSIDE)])
-    assert got.parts == {Part(CONV, "backward", "wgrad"): 50}
+    assert got.parts == {TimeKey(CONV, "backward", "wgrad"): 50}
 
 
 class Kineto:
@@ -309,7 +309,7 @@ def test_reading_what_kineto_records_of_a_gpu():
     # Forward operators have the number of a node that they may not make: only nodes keep theirs.
     assert [e.sequence for e in events] == [-1, -1, -1, -1, -1, 8]
     (got,) = attribute(events)
-    assert got.parts == {Part(CONV, "forward", "sm80_xmma_fprop_implicit_gemm_tf32f32"): 50}
+    assert got.parts == {TimeKey(CONV, "forward", "sm80_xmma_fprop_implicit_gemm_tf32f32"): 50}
 
 
 # --- properties --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from effcalc.profiling.live.ranks import Ranks, launched
 from effcalc.profiling.live.run import Settings, measurements, prepared
 from effcalc.profiling.live.subject import from_module
 from effcalc.profiling.parts import breakdown_table
-from effcalc.profiling.records import COMMUNICATION, Owner, Part
+from effcalc.profiling.records import COMMUNICATION, Owner, TimeKey
 from effcalc.profiling.results import Measurement, Profile, Profiled, mean_of
 from effcalc.profiling.statistics import summarize
 from effcalc.profiling.summary import profile_table
@@ -27,8 +27,8 @@ CONV = Owner("layer", "conv")
 
 def recorded(computing, talking):
     parts = {
-        Part(CONV, "forward", "aten::x"): computing,
-        Part(COMMUNICATION, "", "gloo:all_reduce"): talking,
+        TimeKey(CONV, "forward", "aten::x"): computing,
+        TimeKey(COMMUNICATION, "", "gloo:all_reduce"): talking,
     }
     calls = dict.fromkeys(parts, 1.0)
     samples = {CONV: (computing,) * 2, COMMUNICATION: (talking,) * 2}
@@ -40,7 +40,7 @@ def test_ranks_are_averaged_and_the_slowest_is_said():
     ranks = [recorded(1.0, 3.0), recorded(3.0, 1.0)]
     mean = mean_of(ranks)
     assert mean.time == 4
-    assert mean.parts[Part(CONV, "forward", "aten::x")] == 2
+    assert mean.parts[TimeKey(CONV, "forward", "aten::x")] == 2
     rows = [
         Measurement(8, "fp32", "train", summarize([4.0]), profiled=p, rank=i)
         for i, p in enumerate(ranks)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from effcalc.hardware.files import device_names, load_device
-from effcalc.network.network import Layer, Tensor
+from effcalc.network.network import OperatorCall, Tensor
 from effcalc.output.saved import read_saved
 from effcalc.profiling.devices import device_table, vendor_device
 from effcalc.profiling.live import roofs as measuring
@@ -28,13 +28,13 @@ def conv(channels, side):
     weight = Tensor(2, (channels, channels, 1, 1), param="w")
     y = Tensor(3, (1, channels, side, side), storage=3)
     attrs = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
-    return Layer("conv", "conv", (x, weight), (y,), (), attrs)
+    return OperatorCall("conv", "conv", (x, weight), (y,), (), attrs)
 
 
 def relu(numel, memory="new"):
     x = Tensor(1, (numel,), storage=1)
     y = Tensor(2, (numel,), storage=1 if memory == "inplace" else 2)
-    return Layer("relu", "relu", (x,), (y,), (), {}, memory)
+    return OperatorCall("relu", "relu", (x,), (y,), (), {}, memory)
 
 
 def test_a_bandwidth_is_the_best_at_the_working_set_or_above():
@@ -73,7 +73,7 @@ def test_time_between_operators_bounds_a_layer_that_consists_of_it():
 
 
 def test_nothing_to_judge():
-    view = Layer("v", "view", (Tensor(1, (4,)),), (Tensor(2, (4,)),), (), {}, "view")
+    view = OperatorCall("v", "view", (Tensor(1, (4,)),), (Tensor(2, (4,)),), (), {}, "view")
     assert verdict([view], 1e-6, 0, ROOFS) is None
 
 

@@ -114,16 +114,16 @@ def test_repeated_blocks_are_those_written_out(name, depth, width, pixels):
     knobs = {"n": 4} if name.startswith(("resnet-1001", "resnet-164")) else {}
     at = scale(name, depth=depth, width=width, image_size=pixels, knobs=knobs)
     written_out = unroll(at.network)
-    assert all(la.count == 1 for la in written_out.layers)
+    assert all(call.count == 1 for call in written_out.calls)
     assert figures(written_out) == figures(at.network)
     # A real graph: every operand was made before, every value is made once.
     known = {t.id for t in written_out.inputs}
-    for layer in written_out.layers:
-        assert {t.id for t in layer.inputs} <= known
-        made = {t.id for t in layer.outputs}
+    for call in written_out.calls:
+        assert {t.id for t in call.inputs} <= known
+        made = {t.id for t in call.outputs}
         assert not made & known
         known |= made
-    names = [la.name for la in written_out.layers]
+    names = [call.name for call in written_out.calls]
     assert len(set(names)) == len(names)
 
 

@@ -173,7 +173,7 @@ def test_latency_of_saved_profiles(tmp_path):
 
 def test_the_plot_of_the_front(tmp_path):
     from effcalc.cli.output import captured
-    from effcalc.output.plots.style import THEMES, Look
+    from effcalc.output.plots.style import THEMES, PlotLook
 
     path, saved = tmp_path / "a.csv", tmp_path / "s.json"
     path.write_text(ACCURACIES)
@@ -181,7 +181,7 @@ def test_the_plot_of_the_front(tmp_path):
     rows = json.loads(saved.read_text())["rows"]
     with captured() as plots:
         assert run("plot", "front", str(saved), "-o", str(tmp_path / "f.svg")).code == 0
-    data = plots[0].plot.draw(Look(THEMES["light"], 720)).to_dict()["datasets"].values()
+    data = plots[0].plot.draw(PlotLook(THEMES["light"], 720)).to_dict()["datasets"].values()
     drawn = {r["label"]: r for records in data for r in records}
     assert len(drawn) == 3
     for row in rows:

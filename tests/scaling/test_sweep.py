@@ -197,7 +197,7 @@ def test_a_class_ends_at_the_very_float(name):
 
     def channels(width):
         net = scaled(arch, by_ratios(arch, width=width)).network
-        return [p.shape for layer in net.layers for p in layer.params]
+        return [p.shape for call in net.calls for p in call.params]
 
     for bound in np.random.default_rng(2).permutation(found[1:])[:12].tolist():
         # One class up to the float before the bound, another from it on.

@@ -71,7 +71,7 @@ def embed(
     from effcalc.base.files import write_files
     from effcalc.base.paths import place
     from effcalc.base.units import parse_number
-    from effcalc.cli.regions import TIME_LIMIT, Runner
+    from effcalc.cli.regions import TIME_LIMIT, RegionRunner
     from effcalc.output.embed import fill
     from effcalc.output.plots.stamp import data_hash
 
@@ -79,7 +79,7 @@ def embed(
     if seconds <= 0:
         raise InputError("--time-limit: must be above zero")
     root = _root()
-    runner = Runner(root, allow_targets, seconds)
+    runner = RegionRunner(root, allow_targets, seconds)
     changed: dict[str, bytes] = {}
     stale: dict[str, None] = {}
     said: list[str] = []

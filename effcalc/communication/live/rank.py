@@ -36,7 +36,7 @@ class Place(NamedTuple):
     seconds: float
 
 
-class Run(NamedTuple):
+class RankRun(NamedTuple):
     """What to run: a strategy on a network, or collectives alone."""
 
     network: Network | None = None
@@ -45,7 +45,7 @@ class Run(NamedTuple):
     collectives: Sequence[Listed] = ()
 
 
-def run(runs: Sequence[Run], place: Place) -> dict[str, Any]:
+def run(runs: Sequence[RankRun], place: Place) -> dict[str, Any]:
     """Run one after the other, and return what this rank saw of each.
 
     The answer has `runs`, a list of phases for each: name, bytes sent and received on sockets
@@ -133,7 +133,7 @@ def _join(place: Place) -> tuple[Any, int | None]:
     return PrefixStore("effcalc", store), int(os.environ["MASTER_PORT"])
 
 
-def _phases(one: Run, device: torch.device) -> train.Phases:
+def _phases(one: RankRun, device: torch.device) -> train.Phases:
     torch.manual_seed(0)
     if one.network is None:
         return train.alone(one.collectives, device)

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from effcalc.base.errors import EffcalcError, InputError, one_line
-from effcalc.models.graph import Graph, Step, Values, made_up
+from effcalc.models.graph import Graph, GraphNode, Values, made_up
 from effcalc.models.inputs import InputSpec
 from effcalc.models.onnxfile import (
     OWN_DOMAINS,
@@ -154,7 +154,7 @@ class _Planner:
         except (Unsupported, TypeError, ValueError, RuntimeError) as error:
             raise self._unread(proto.name, error) from None
 
-    def _step(self, proto: Any) -> Step | None:
+    def _step(self, proto: Any) -> GraphNode | None:
         """Plan one node; None where its result is known before the graph runs."""
         reads = [self.aliases.get(n, n) for n in proto.input]
         for name in reads:
@@ -194,7 +194,7 @@ class _Planner:
         def run(values: Values) -> None:
             values.update(_named(writes, call(*(values[n] for n in names))))
 
-        return Step(run, scope, frozenset((*names, *writes)))
+        return GraphNode(run, scope, frozenset((*names, *writes)))
 
     def _node(self, proto: Any, reads: list[str]) -> Node:
         helper = importlib.import_module("onnx.helper")

@@ -18,7 +18,7 @@ from effcalc.base.process import Limits
 from effcalc.base.units import Value, format_count
 from effcalc.base.version import __version__
 from effcalc.models.peers import child
-from effcalc.models.peers.calls import Module, modules
+from effcalc.models.peers.calls import HookedModule, modules
 from effcalc.models.peers.child import Target
 from effcalc.models.peers.explain import explain
 from effcalc.models.peers.ourselves import EFFCALC
@@ -58,7 +58,7 @@ class Subject(NamedTuple):
 
     target: Target
     network: Network
-    modules: Mapping[str, Module]
+    modules: Mapping[str, HookedModule]
 
 
 COLUMNS = (
@@ -140,7 +140,7 @@ def against_table(subject: Subject, peers: Iterable[Peer], limits: Limits | None
     here = replace(
         first,
         macs=figures.macs(network),
-        params=figures.weights(network.layers).params,
+        params=figures.weights(network.calls).params,
         version=__version__,
     )
     rows = [_row(here, here) | {"explanation": first.cause or None}]

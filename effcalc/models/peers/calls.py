@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from effcalc.network.network import Layer, Network, Shape
+from effcalc.network.network import Network, OperatorCall, Shape
 from effcalc.network.ops import OPS, macs
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Module(NamedTuple):
+class HookedModule(NamedTuple):
     """What a hook could know of a module.
 
     `kind` is its class, with the module path in front unless torch.nn defines it ("Conv2d");
@@ -31,7 +31,7 @@ class Module(NamedTuple):
     times: int = 1
 
 
-def modules(model: nn.Module) -> dict[str, Module]:
+def modules(model: nn.Module) -> dict[str, HookedModule]:
     """Return every module of a model by its first path; the root's is ""."""
     times: dict[int, int] = {}
 
@@ -42,7 +42,7 @@ def modules(model: nn.Module) -> dict[str, Module]:
 
     walk(model)
     return {
-        path: Module(_kind(type(module)), not any(module.children()), times[id(module)])
+        path: HookedModule(_kind(type(module)), not any(module.children()), times[id(module)])
         for path, module in model.named_modules()
     }
 
@@ -65,8 +65,8 @@ class Call:
     that call, or the first that reads a parameter: what counts a module once counts it here.
     """
 
-    layer: Layer
-    within: tuple[Module, ...]
+    layer: OperatorCall
+    within: tuple[HookedModule, ...]
     result: Shape = ()
     params: Mapping[str, int] = field(default_factory=dict)  # name in the module -> elements
     main: bool = True
@@ -82,7 +82,7 @@ class Call:
         return macs(self.layer)
 
     @property
-    def module(self) -> Module:
+    def module(self) -> HookedModule:
         """The innermost module."""
         return self.within[-1]
 
@@ -131,9 +131,9 @@ class Call:
         return any(not t.param.rpartition(".")[2].startswith("running_") for t in others)
 
 
-def calls(network: Network, known: Mapping[str, Module]) -> Iterator[Call]:
+def calls(network: Network, known: Mapping[str, HookedModule]) -> Iterator[Call]:
     """Yield the network's calls in order."""
-    for path, run in groupby(network.layers, lambda la: _innermost(la.name, known)):
+    for path, run in groupby(network.calls, lambda la: _innermost(la.name, known)):
         within = tuple(known[p] for p in _prefixes(path) if p in known)
         for segment in _segments(list(run)):
             result = _result(segment)
@@ -154,22 +154,22 @@ def _prefixes(path: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(len(parts) + 1)]
 
 
-def _innermost(name: str, known: Mapping[str, Module]) -> str:
+def _innermost(name: str, known: Mapping[str, HookedModule]) -> str:
     return next((p for p in reversed(_prefixes(name)) if p in known), "")
 
 
-def _reads(layer: Layer) -> bool:
+def _reads(layer: OperatorCall) -> bool:
     return layer.memory != "view" and any(t.param for t in layer.operands)
 
 
-def _works(layer: Layer) -> bool:
+def _works(layer: OperatorCall) -> bool:
     op = OPS.get(layer.op)
     return _reads(layer) and (op is None or not op.free)
 
 
-def _segments(run: list[Layer]) -> Iterator[list[Layer]]:
+def _segments(run: list[OperatorCall]) -> Iterator[list[OperatorCall]]:
     """Split consecutive layers of a module into its calls: where what it read first comes again."""
-    segment: list[Layer] = []
+    segment: list[OperatorCall] = []
     start: tuple[str, tuple[str, ...]] | None = None
     for layer in run:
         if _reads(layer):
@@ -182,7 +182,7 @@ def _segments(run: list[Layer]) -> Iterator[list[Layer]]:
     yield segment
 
 
-def _result(segment: list[Layer]) -> Shape:
+def _result(segment: list[OperatorCall]) -> Shape:
     """Follow a call's last result through the views made of it."""
     out = None
     for layer in segment:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from effcalc.base.units import format_count
-from effcalc.models.peers.calls import Call, Module, calls
+from effcalc.models.peers.calls import Call, HookedModule, calls
 from effcalc.network.network import Network
 
 Rule = Callable[[Call], int | tuple[int, ...]]
@@ -69,7 +69,7 @@ class _Group:
 def explain(
     rule: Rule | None,
     network: Network,
-    modules: Mapping[str, Module],
+    modules: Mapping[str, HookedModule],
     counted: float,
     aside: Mapping[str, int] | None = None,
 ) -> str:

@@ -17,7 +17,7 @@ Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
 
 
-class Figures(NamedTuple):
+class PeerCount(NamedTuple):
     """What a counter found: its MACs for the whole batch, and parameters where it tells them.
 
     `aside` are MACs among them that the counter itself lays to something that is no operator of
@@ -41,7 +41,7 @@ class Peer:
     name: str
     package: str
     convention: str
-    count: Callable[[nn.Module, Args, Kwargs], Figures]
+    count: Callable[[nn.Module, Args, Kwargs], PeerCount]
     rule: Rule | None = None
     real: bool = True
     install: str = ""

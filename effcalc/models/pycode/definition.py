@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from effcalc.network.ops import Function, Module
-from effcalc.network.tree import Part
+from effcalc.network.ops import TorchFunction, TorchModule
+from effcalc.network.tree import ModuleNode
 
 RATE = "rate"
 """Category of the rates of stochastic depth, which grow from block to block."""
@@ -50,8 +50,8 @@ class Absent:
 class Instance:
     """One module to build: its part of the plan, and how its children are built."""
 
-    part: Part
-    children: Mapping[str, Module | Function]
+    part: ModuleNode
+    children: Mapping[str, TorchModule | TorchFunction]
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ def is_chain(instance: Instance) -> bool:
     part = instance.part
     value = 0
     for step in part.steps:
-        if step.reads != (value,) or not isinstance(instance.children[step.child], Module):
+        if step.reads != (value,) or not isinstance(instance.children[step.child], TorchModule):
             return False
         (value,) = step.makes
     return part.inputs == 1 and part.results == (value,)
@@ -137,8 +137,8 @@ def define(instances: Sequence[Instance], known: Known) -> Iterator[Definition]:
         yield _parametrised(template, alike, alias, known)
 
 
-def _maker(how: Module | Function) -> tuple[str, ...]:
-    return (how.path,) if isinstance(how, Module) else (how.path, str(sorted(how.arguments)))
+def _maker(how: TorchModule | TorchFunction) -> tuple[str, ...]:
+    return (how.path,) if isinstance(how, TorchModule) else (how.path, str(sorted(how.arguments)))
 
 
 def _merged(template: Instance, instances: Sequence[Instance]) -> dict[str, int] | None:
@@ -204,7 +204,7 @@ def _parametrised(
 ) -> Definition:
     parameters: list[Parameter] = []
     literals: dict[tuple[str, str], Any] = {}
-    children: dict[str, Module | Function] = {}
+    children: dict[str, TorchModule | TorchFunction] = {}
     for child, how in template.children.items():
         uses = [i.children[child].arguments if child in i.children else None for i in instances]
         every = {key: value for use in uses if use is not None for key, value in use.items()}
@@ -247,7 +247,7 @@ KERNEL_HALF = "kernel_size // 2"
 """The literal of a padding that keeps the image's size, whatever the kernel."""
 
 
-def default_of(how: Module | Function, key: str, known: Known) -> Any:
+def default_of(how: TorchModule | TorchFunction, key: str, known: Known) -> Any:
     """Return the default of an argument of a definition or of torch's module, or `Absent`."""
     if how.path in known:
         return known[how.path].defaults.get(key, Absent)
@@ -262,11 +262,11 @@ def positional(key: str) -> bool:
     return key in _POSITIONAL or key.endswith("channels")
 
 
-def _entering(part: Part) -> int:
+def _entering(part: ModuleNode) -> int:
     """Channels of what a part's first layer reads."""
-    while part.layer is None:
+    while part.call is None:
         part = next(iter(part.children.values()))
-    return part.layer.inputs[0].shape[1]
+    return part.call.inputs[0].shape[1]
 
 
 def _plain(value: Any) -> Any:
@@ -276,7 +276,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _category(how: Module | Function, key: str, known: Known) -> str:
+def _category(how: TorchModule | TorchFunction, key: str, known: Known) -> str:
     """Say what a parameter is of; equal values of one category may be one parameter."""
     if (how.path, key) == ("StochasticDepth", "p"):
         return RATE
@@ -335,7 +335,9 @@ def _name(template: Instance, parameters: Sequence[Parameter], taken: set[str]) 
             wanted = [leave[0][1]]
         elif p.category == "channels" and key in _POSITIONAL:
             wanted = ["channels" if not enter else f"{child}_channels"]
-        elif (p.category == RATE and key == "p") or isinstance(template.children[child], Function):
+        elif (p.category == RATE and key == "p") or isinstance(
+            template.children[child], TorchFunction
+        ):
             wanted = [child]
         else:
             wanted = ["kernel" if p.category == "kernel" else key]

@@ -15,7 +15,7 @@ from effcalc.models.pycode.definition import (
     default_of,
     positional,
 )
-from effcalc.network.ops import Function, Module
+from effcalc.network.ops import TorchFunction, TorchModule
 
 WIDTH = 100
 _INFIX = {"torch:add": "+", "torch:mul": "*", "torch:div": "/", "torch:pow": "**"}
@@ -57,7 +57,7 @@ def class_text(made: Definition, name: str, doc: str, known: Known) -> str:
     lines += [call_text("def __init__", signature, " -> None:", 4), "        super().__init__()"]
     lines += [f"        self.{key} = {key}" for key in _stored(made)]
     for child, how in made.template.children.items():
-        if isinstance(how, Module):
+        if isinstance(how, TorchModule):
             call = call_text(how.path, _arguments(made, child, known))
             flag = _flag(made, child)
             if flag is not None:
@@ -117,7 +117,7 @@ def _value(made: Definition, child: str, key: str, known: Known) -> str | None:
 
 def _stored(made: Definition) -> list[str]:
     """Parameters and flags that the forward pass needs."""
-    functions = [c for c, how in made.template.children.items() if isinstance(how, Function)]
+    functions = [c for c, how in made.template.children.items() if isinstance(how, TorchFunction)]
     found = [p.name for p in made.parameters if any(child in functions for child, _ in p.slots)]
     return found + [
         f.name for f in made.flags if _bypassed(made, f) and not _has_module(made, f.name)
@@ -129,7 +129,7 @@ def _flag(made: Definition, child: str) -> Flag | None:
 
 
 def _has_module(made: Definition, child: str) -> bool:
-    return isinstance(made.template.children.get(child), Module)
+    return isinstance(made.template.children.get(child), TorchModule)
 
 
 def _bypassed(made: Definition, flag: Flag) -> bool:
@@ -172,11 +172,11 @@ def _forward(made: Definition) -> list[str]:
         expression = _expression(made, step.child, [names[slot] for slot in step.reads])
         flag = _flag(made, step.child) if _conditional(made, step.child) else None
         if flag is not None:
-            stand_in = made.alias[step.child]
-            name = names[stand_in]
-            if last[stand_in] > index:
+            replacement = made.alias[step.child]
+            name = names[replacement]
+            if last[replacement] > index:
                 name = fresh(step.child, index)
-                lines.append(f"        {name} = {names[stand_in]}")
+                lines.append(f"        {name} = {names[replacement]}")
                 asked = None
             if asked != flag:
                 present = flag.name
@@ -206,7 +206,7 @@ def _forward(made: Definition) -> list[str]:
 
 def _expression(made: Definition, child: str, values: Sequence[str]) -> str:
     how = made.template.children[child]
-    if isinstance(how, Module):
+    if isinstance(how, TorchModule):
         return f"self.{child}({', '.join(values)})"
     rest = {}
     for key in how.arguments:

@@ -13,9 +13,9 @@ from effcalc.base.version import __version__
 from effcalc.models.pycode.definition import Instance, Signature, default_of, define, is_chain
 from effcalc.models.pycode.text import class_text, function_text, row_text
 from effcalc.network.blocks import BLOCKS
-from effcalc.network.network import Layer, Network
-from effcalc.network.ops import OPS, Function, Module
-from effcalc.network.tree import Part, plan
+from effcalc.network.network import Network, OperatorCall
+from effcalc.network.ops import OPS, TorchFunction, TorchModule
+from effcalc.network.tree import ModuleNode, plan
 from effcalc.scaling.scale import Scaled
 
 _TORCH = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ class _Written:
 
     texts: list[str] = field(default_factory=list)
     known: dict[str, Signature] = field(default_factory=dict)
-    how: dict[str, Module | Function] = field(default_factory=dict)
+    how: dict[str, TorchModule | TorchFunction] = field(default_factory=dict)
     copied: dict[str, None] = field(default_factory=dict)  # names in effcalc.models.modules
 
 
@@ -56,13 +56,15 @@ def source_of(network: Network, kinds: Mapping[str, str], title: str, facts: Seq
     """
     root = plan(network)
     written = _Written()
-    blocks: list[tuple[Part, str, int]] = []
-    for path, (stage, count) in {la.block: (la.stage, la.count) for la in network.layers}.items():
+    blocks: list[tuple[ModuleNode, str, int]] = []
+    for path, (stage, count) in {
+        call.block: (call.stage, call.count) for call in network.calls
+    }.items():
         part = root.children[stage]
         if path != stage:
             part = part.children[path.rpartition(".")[2]]
         blocks.append((part, stage, 0 if path == stage else count))
-    inside: dict[int, list[Part]] = {}
+    inside: dict[int, list[ModuleNode]] = {}
     for block, *_ in blocks:
         for part in _below(block):
             inside.setdefault(_height(part), []).append(part)
@@ -76,25 +78,25 @@ def source_of(network: Network, kinds: Mapping[str, str], title: str, facts: Seq
     return _assemble(network, written, blocks, title, facts)
 
 
-def _height(part: Part) -> int:
-    return 0 if part.layer is not None else 1 + max(map(_height, part.children.values()))
+def _height(part: ModuleNode) -> int:
+    return 0 if part.call is not None else 1 + max(map(_height, part.children.values()))
 
 
-def _below(part: Part) -> Iterator[Part]:
+def _below(part: ModuleNode) -> Iterator[ModuleNode]:
     for child in part.children.values():
         yield child
         yield from _below(child)
 
 
-def _add(written: _Written, parts: Sequence[tuple[Part, str]]) -> None:
+def _add(written: _Written, parts: Sequence[tuple[ModuleNode, str]]) -> None:
     """Define what makes these parts, each called by its text; their own parts are defined."""
     alike: dict[tuple[str, ...], list[Instance]] = {}
     for part, label in parts:
-        if part.layer is not None:
-            written.how[part.path] = _layer(part.layer, written)
+        if part.call is not None:
+            written.how[part.path] = _layer(part.call, written)
             continue
         instance = Instance(part, {n: written.how[c.path] for n, c in part.children.items()})
-        if is_chain(instance) and all(c.layer is not None for c in part.children.values()):
+        if is_chain(instance) and all(c.call is not None for c in part.children.values()):
             makers = [how.path for how in instance.children.values()]
             key = ("_".join(part.children), *makers)
         else:
@@ -115,22 +117,22 @@ def _add(written: _Written, parts: Sequence[tuple[Part, str]]) -> None:
             written.texts.append(text(made, name, doc, written.known))
             written.known[name] = made.signature()
             for number, instance in enumerate(made.instances):
-                written.how[instance.part.path] = Module(name, made.arguments(number))
+                written.how[instance.part.path] = TorchModule(name, made.arguments(number))
 
 
-def _layer(layer: Layer, written: _Written) -> Module | Function:
-    op = OPS.get(layer.op)
+def _layer(call: OperatorCall, written: _Written) -> TorchModule | TorchFunction:
+    op = OPS.get(call.op)
     if op is None or op.build is None:
-        raise InputError(f"{layer.name}: operator {layer.op!r} cannot be written as Python")
-    how = op.build(layer)
-    if isinstance(how, Function):
+        raise InputError(f"{call.name}: operator {call.op!r} cannot be written as Python")
+    how = op.build(call)
+    if isinstance(how, TorchFunction):
         return how
     if how.path.startswith(_OWN):
         written.copied[how.path.removeprefix(_OWN)] = None
     plain = {
         k: v[0] if isinstance(v, tuple) and len({*v}) == 1 else v for k, v in how.arguments.items()
     }
-    return Module(how.path.removeprefix(_OWN).replace("torch.nn:", "nn."), plain)
+    return TorchModule(how.path.removeprefix(_OWN).replace("torch.nn:", "nn."), plain)
 
 
 def _camel(label: str) -> str:
@@ -155,7 +157,7 @@ def source(file: str, name: str) -> str:
 def _assemble(
     network: Network,
     written: _Written,
-    blocks: Sequence[tuple[Part, str, int]],
+    blocks: Sequence[tuple[ModuleNode, str, int]],
     title: str,
     facts: Sequence[str],
 ) -> str:

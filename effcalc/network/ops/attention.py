@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from effcalc.network.network import Layer
+from effcalc.network.network import OperatorCall
 from effcalc.network.ops.core import Op, first_output_written, register
 
 CPU_KEY_BLOCK = 512
@@ -39,73 +39,73 @@ def positions(queries: int, keys: int, causal: bool, cpu: bool = False) -> int:
     return pairs
 
 
-def _pairs(layer: Layer, first: int) -> int:
+def _pairs(call: OperatorCall, first: int) -> int:
     """Pairs of all heads. Shapes: q (N, H, L, E), k (N, Hk, S, E); grouped keys are shared."""
-    q, k = layer.operands[first : first + 2]
+    q, k = call.operands[first : first + 2]
     n, heads, queries, _ = q.shape
-    causal = bool(layer.attrs.get("is_causal"))
-    return n * heads * positions(queries, k.shape[-2], causal, "_cpu" in layer.op)
+    causal = bool(call.attrs.get("is_causal"))
+    return n * heads * positions(queries, k.shape[-2], causal, "_cpu" in call.op)
 
 
-def attention_macs(layer: Layer) -> int:
+def attention_macs(call: OperatorCall) -> int:
     """Scores q·kᵀ, E each, and their product with v, Ev each. Operands: q, k, v (N, Hk, S, Ev)."""
-    return _pairs(layer, 0) * (layer.operands[0].shape[-1] + layer.operands[2].shape[-1])
+    return _pairs(call, 0) * (call.operands[0].shape[-1] + call.operands[2].shape[-1])
 
 
-def attention_softmax(layer: Layer) -> int:
+def attention_softmax(call: OperatorCall) -> int:
     """One softmax result for each pair."""
-    return _pairs(layer, 0)
+    return _pairs(call, 0)
 
 
-def attention_backward_macs(layer: Layer) -> int:
+def attention_backward_macs(call: OperatorCall) -> int:
     """Five products: the scores again, and the gradients of q, k (E each), v and p (Ev each).
 
     Operands: gradient of the output, q, k, v, ...
     """
-    e, ev = layer.operands[1].shape[-1], layer.operands[3].shape[-1]
-    return _pairs(layer, 1) * (3 * e + 2 * ev)
+    e, ev = call.operands[1].shape[-1], call.operands[3].shape[-1]
+    return _pairs(call, 1) * (3 * e + 2 * ev)
 
 
-def attention_backward_softmax(layer: Layer) -> int:
+def attention_backward_softmax(call: OperatorCall) -> int:
     """The probabilities again and the gradient of the scores: two results for each pair."""
-    return 2 * _pairs(layer, 1)
+    return 2 * _pairs(call, 1)
 
 
-def multi_head_macs(layer: Layer) -> int:
+def multi_head_macs(call: OperatorCall) -> int:
     """Fused multi-head attention: one projection to q, k, v, attention, output projection.
 
     Shapes: q (N, L, D), k (N, S, D); weights (3D, D) and (D, D).
     """
-    q, k = layer.operands[:2]
+    q, k = call.operands[:2]
     n, queries, d = q.shape
     _, keys, _ = k.shape
     project_in = n * (queries + 2 * keys) * d * d
     return project_in + 2 * n * queries * keys * d + n * queries * d * d
 
 
-def multi_head_softmax(layer: Layer) -> int:
+def multi_head_softmax(call: OperatorCall) -> int:
     """One softmax result for each query, key and head."""
-    n, queries, _ = layer.operands[0].shape
-    return n * int(layer.attrs["num_head"]) * queries * layer.operands[1].shape[1]
+    n, queries, _ = call.operands[0].shape
+    return n * int(call.attrs["num_head"]) * queries * call.operands[1].shape[1]
 
 
-def encoder_layer_macs(layer: Layer) -> int:
+def encoder_layer_macs(call: OperatorCall) -> int:
     """Fused transformer encoder layer: attention and a feed-forward network of two layers.
 
     Shapes: src (N, L, D); weights by the schema's order: (3D, D), (D, D), ..., (F, D), (D, F).
     """
-    src = layer.operands[0]
+    src = call.operands[0]
     n, length, d = src.shape
-    weights = sum(t.numel for t in layer.operands[1:] if len(t.shape) == 2 and d in t.shape)
+    weights = sum(t.numel for t in call.operands[1:] if len(t.shape) == 2 and d in t.shape)
     return n * length * weights + 2 * n * length * length * d
 
 
-def encoder_layer_elementwise(layer: Layer) -> int:
+def encoder_layer_elementwise(call: OperatorCall) -> int:
     """Softmax, two sums, two norms, and the activation of F features."""
-    n, length, d = layer.operands[0].shape
+    n, length, d = call.operands[0].shape
     # Of the matrices (3D, D), (D, D), (F, D), (D, F) the third is the feed-forward's first.
-    hidden = [t for t in layer.operands[1:] if len(t.shape) == 2][2].shape[0]
-    heads = int(layer.attrs["num_heads"])
+    hidden = [t for t in call.operands[1:] if len(t.shape) == 2][2].shape[0]
+    heads = int(call.attrs["num_heads"])
     return n * heads * length * length + n * length * (4 * d + hidden)
 
 

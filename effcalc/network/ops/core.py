@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from effcalc.base.units import dtype_bytes
-from effcalc.network.network import Layer, Shape
+from effcalc.network.network import OperatorCall, Shape
 
-Formula = Callable[[Layer], int]
+Formula = Callable[[OperatorCall], int]
 
 
 class Traffic(NamedTuple):
@@ -54,79 +54,79 @@ def total(costs: list[tuple[Cost, int]]) -> Cost:
     return Cost(*(sum(c[i] * n for c, n in costs) for i in range(len(Cost._fields))))
 
 
-def none(layer: Layer) -> int:
+def none(call: OperatorCall) -> int:
     """Formula of an operator that does no such work."""
     return 0
 
 
-def per_output(layer: Layer) -> int:
+def per_output(call: OperatorCall) -> int:
     """One operation for each element of the first output."""
-    return layer.outputs[0].numel
+    return call.outputs[0].numel
 
 
-def per_every_output(layer: Layer) -> int:
+def per_every_output(call: OperatorCall) -> int:
     """One operation for each element of all outputs, of an operator over lists of tensors."""
-    return sum(t.numel for t in layer.outputs)
+    return sum(t.numel for t in call.outputs)
 
 
-def each_operand_once(layer: Layer) -> Traffic:
+def each_operand_once(call: OperatorCall) -> Traffic:
     """Each distinct operand is read once and each output written once; a view moves nothing."""
-    if layer.memory == "view":
+    if call.memory == "view":
         return Traffic(0, 0, 0, 0)
     read = written = read_bytes = written_bytes = 0
     seen: set[tuple[int, str]] = set()
-    for t in layer.operands:
+    for t in call.operands:
         if (t.id, t.param) not in seen:
             seen.add((t.id, t.param))
             n = t.numel
             read = read + n
             read_bytes = read_bytes + n * dtype_bytes(t.dtype)
-    for t in layer.outputs:
+    for t in call.outputs:
         n = t.numel
         written = written + n
         written_bytes = written_bytes + n * dtype_bytes(t.dtype)
     return Traffic(read, written, read_bytes, written_bytes)
 
 
-def nothing_moved(layer: Layer) -> Traffic:
+def nothing_moved(call: OperatorCall) -> Traffic:
     """Traffic of an operator that touches no element."""
     return Traffic(0, 0, 0, 0)
 
 
-def first_output_written(layer: Layer) -> Traffic:
+def first_output_written(call: OperatorCall) -> Traffic:
     """Traffic of an operator whose other outputs are statistics or scratch saved for later.
 
     Kernels differ in them: evaluating a batch norm returns them with C elements on meta tensors
     and empty on CPU ones.
     """
-    return each_operand_once(replace(layer, outputs=layer.outputs[:1]))
+    return each_operand_once(replace(call, outputs=call.outputs[:1]))
 
 
-def only_written(layer: Layer) -> Traffic:
+def only_written(call: OperatorCall) -> Traffic:
     """Traffic of an operator that fills its outputs and reads its operands' shapes alone."""
-    return each_operand_once(replace(layer, operands=()))
+    return each_operand_once(replace(call, operands=()))
 
 
-def overwritten(layer: Layer) -> Traffic:
+def overwritten(call: OperatorCall) -> Traffic:
     """Traffic of an operator that replaces its first operand without reading it."""
-    return each_operand_once(replace(layer, operands=layer.operands[1:]))
+    return each_operand_once(replace(call, operands=call.operands[1:]))
 
 
-def gathered(layer: Layer) -> Traffic:
+def gathered(call: OperatorCall) -> Traffic:
     """Traffic of a look-up: of its first operand it reads what it returns, and all the indices."""
-    moved = each_operand_once(replace(layer, operands=layer.operands[1:]))
-    n, size = layer.outputs[0].numel, dtype_bytes(layer.operands[0].dtype)
+    moved = each_operand_once(replace(call, operands=call.operands[1:]))
+    n, size = call.outputs[0].numel, dtype_bytes(call.operands[0].dtype)
     return moved._replace(read=moved.read + n, read_bytes=moved.read_bytes + n * size)
 
 
-class Module(NamedTuple):
+class TorchModule(NamedTuple):
     """A torch module that runs a layer: its class ("torch.nn:Conv2d") and keyword arguments."""
 
     path: str
     arguments: Mapping[str, Any]
 
 
-class Function(NamedTuple):
+class TorchFunction(NamedTuple):
     """A torch function that runs a layer, called with its inputs and then keyword arguments.
 
     `path` is "torch:cat", or "torch:Tensor.add_" for a method. `listed`: the inputs are one list.
@@ -137,13 +137,13 @@ class Function(NamedTuple):
     listed: bool = False
 
 
-class Saved(NamedTuple):
+class SavedForBackward(NamedTuple):
     """What torch's autograd keeps of one call until its backward, and how gradients come about.
 
-    `operands` and `outputs` are the positions of the tensors kept; `crosswise` keeps each of two
-    operands where the other needs a gradient. An operator in place that keeps its first operand
-    keeps a copy of it. `made` lists what the forward makes for the backward alone, as (shape,
-    dtype): statistics, masks. `renews`: in training the result is memory of its own.
+    `operands` and `outputs` are the positions of the tensors kept; `if_other_needs_grad` keeps
+    each of two operands where the other needs a gradient. An operator in place that keeps its
+    first operand keeps a copy of it. `made` lists what the forward makes for the backward alone, as (shape,
+    dtype): statistics, masks. `new_storage`: in training the result is memory of its own.
 
     An operand's gradient is new memory of its shape, but for the positions in `same`, where it is
     the result's gradient itself (a sum, a view). Where gradients are made `apart`, one operator
@@ -154,21 +154,21 @@ class Saved(NamedTuple):
 
     operands: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
-    crosswise: bool = False
+    if_other_needs_grad: bool = False
     made: tuple[tuple[Shape, str], ...] = ()
-    renews: bool = False
+    new_storage: bool = False
     same: tuple[int, ...] = ()
     apart: bool = False
     scratch: int = 0
     differentiable: bool = True
 
 
-Saves = Callable[[Layer, str], Saved]
+Saves = Callable[[OperatorCall, str], SavedForBackward]
 """From a layer and the kind of device ("cpu", "cuda") to what autograd keeps of it."""
 
 
 class Op(NamedTuple):
-    """An operator: its name, the torch operators it serves, and its formulas over a `Layer`.
+    """An operator: its name, the torch operators it serves, and its formulas over a `OperatorCall`.
 
     `torch` names are without overload ("aten::convolution"). `free` marks an operator that is
     known to compute nothing (a view, an allocation): not the same as one without a record, which
@@ -182,9 +182,9 @@ class Op(NamedTuple):
     macs: Formula = none
     elementwise: Formula = none
     flops_other: Formula = none
-    traffic: Callable[[Layer], Traffic] = each_operand_once
+    traffic: Callable[[OperatorCall], Traffic] = each_operand_once
     free: bool = False
-    build: Callable[[Layer], Module | Function] | None = None
+    build: Callable[[OperatorCall], TorchModule | TorchFunction] | None = None
     saves: Saves | None = None
 
 
@@ -209,19 +209,19 @@ def register(*ops: Op) -> None:
             BY_TORCH[name] = op
 
 
-def cost(layer: Layer) -> Cost:
+def cost(call: OperatorCall) -> Cost:
     """Cost of one call of a layer (not times its `count`).
 
     An operator without a record costs what it moves: its arithmetic is unknown, which the
     network's `uncounted` says.
     """
-    op = OPS.get(layer.op)
+    op = OPS.get(call.op)
     if op is None:
-        return Cost(0, 0, 0, *each_operand_once(layer))
-    return Cost(op.macs(layer), op.elementwise(layer), op.flops_other(layer), *op.traffic(layer))
+        return Cost(0, 0, 0, *each_operand_once(call))
+    return Cost(op.macs(call), op.elementwise(call), op.flops_other(call), *op.traffic(call))
 
 
-def macs(layer: Layer) -> int:
+def macs(call: OperatorCall) -> int:
     """Multiply-accumulates of one call of a layer: `cost(layer).macs` without the rest."""
-    op = OPS.get(layer.op)
-    return op.macs(layer) if op is not None else 0
+    op = OPS.get(call.op)
+    return op.macs(call) if op is not None else 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from effcalc.network.network import Layer
+from effcalc.network.network import OperatorCall
 from effcalc.network.ops.core import BY_TORCH, OPS, Op, register
 
-F = TypeVar("F", bound=Callable[[Layer], int])
+F = TypeVar("F", bound=Callable[[OperatorCall], int])
 
 
 def formula(
@@ -16,17 +16,17 @@ def formula(
 ) -> Callable[[F], F]:
     """Register a formula for a custom torch operator, by its name without overload.
 
-    The decorated function takes one call of the operator as a `Layer` and returns what it does:
+    The decorated function takes one call of the operator as an `OperatorCall`, and returns:
     multiply-accumulates, or with `counts` element-wise results or other floating-point
-    operations. `layer.operands` are the tensor arguments in the schema's order (lists are
-    written out, missing optional ones left out), `layer.outputs` the results, `layer.attrs` the
+    operations. `call.operands` are the tensor arguments in the schema's order (lists are
+    written out, missing optional ones left out), `call.outputs` the results, `call.attrs` the
     other arguments by name. Reads and writes are counted as for any operator. Decorate one
     function for each kind of work that the operator does; a second formula for the same work
     replaces the first. Only operators of a user's own can be given formulas.
 
         @effcalc.formula("mylib::swiglu")
-        def swiglu(layer):
-            x, weight = layer.operands  # (n, k), (2 m, k)
+        def swiglu(call):
+            x, weight = call.operands  # (n, k), (2 m, k)
             n, k = x.shape
             return n * k * weight.shape[0]
 

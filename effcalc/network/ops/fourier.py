@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from effcalc.network.network import Layer, Tensor
+from effcalc.network.network import OperatorCall, Tensor
 from effcalc.network.ops.core import Op, register
 
 
@@ -19,19 +19,19 @@ def _flops(grid: Tensor, axes: tuple[int, ...], real: bool) -> int:
     return round(grid.numel * (2.5 if real else 5) * math.log2(n)) if n > 1 else 0
 
 
-def complex_flops(layer: Layer) -> int:
+def complex_flops(call: OperatorCall) -> int:
     """5 N log2 N for each transform."""
-    return _flops(layer.operands[0], tuple(layer.attrs["dim"]), False)
+    return _flops(call.operands[0], tuple(call.attrs["dim"]), False)
 
 
-def real_input_flops(layer: Layer) -> int:
+def real_input_flops(call: OperatorCall) -> int:
     """2.5 N log2 N for each transform, N by the real input."""
-    return _flops(layer.operands[0], tuple(layer.attrs["dim"]), True)
+    return _flops(call.operands[0], tuple(call.attrs["dim"]), True)
 
 
-def real_output_flops(layer: Layer) -> int:
+def real_output_flops(call: OperatorCall) -> int:
     """2.5 N log2 N for each transform, N by the real output."""
-    return _flops(layer.outputs[0], tuple(layer.attrs["dim"]), True)
+    return _flops(call.outputs[0], tuple(call.attrs["dim"]), True)
 
 
 register(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from effcalc.network.network import Layer
-from effcalc.network.ops.core import Module, Op, aten, register
+from effcalc.network.network import OperatorCall
+from effcalc.network.ops.core import Op, TorchModule, aten, register
 from effcalc.network.ops.saving import keeps
 
 
@@ -22,150 +22,150 @@ def _products(x: tuple[int, ...], weight: tuple[int, ...], out: int, transposed:
     return (math.prod(x) if transposed else out) * math.prod(weight[1:])
 
 
-def conv_macs(layer: Layer) -> int:
+def conv_macs(call: OperatorCall) -> int:
     """Any rank, stride, dilation and groups; zeros of the padding are multiplied too.
 
     Shapes: x (N, C, *spatial), weight (O, C/groups, *kernel), out (N, O, *out spatial);
     transposed: weight (C, O/groups, *kernel).
     """
-    x, weight = layer.operands[:2]
-    transposed = bool(layer.attrs.get("transposed"))
-    return _products(x.shape, weight.shape, layer.outputs[0].numel, transposed)
+    x, weight = call.operands[:2]
+    transposed = bool(call.attrs.get("transposed"))
+    return _products(x.shape, weight.shape, call.outputs[0].numel, transposed)
 
 
-def conv_transpose_macs(layer: Layer) -> int:
+def conv_transpose_macs(call: OperatorCall) -> int:
     """`conv_macs` of the operators that are always transposed."""
-    x, weight = layer.operands[:2]
+    x, weight = call.operands[:2]
     return _products(x.shape, weight.shape, 0, True)
 
 
-def conv_backward_macs(layer: Layer) -> int:
+def conv_backward_macs(call: OperatorCall) -> int:
     """One product like the forward's for each gradient asked for: the input's, the weight's.
 
     Operands: gradient of the output, x, weight. `output_mask` says which gradients are computed
     (frozen weights need none); the bias's is a sum.
     """
-    grad, x, weight = layer.operands[:3]
-    transposed = bool(layer.attrs.get("transposed"))
+    grad, x, weight = call.operands[:3]
+    transposed = bool(call.attrs.get("transposed"))
     each = _products(x.shape, weight.shape, grad.numel, transposed)
-    return each * int(sum(layer.attrs["output_mask"][:2]))
+    return each * int(sum(call.attrs["output_mask"][:2]))
 
 
-def conv_tbc_macs(layer: Layer) -> int:
+def conv_tbc_macs(call: OperatorCall) -> int:
     """Time-first 1-d convolution. Shapes: x (T, B, C), weight (kernel, C, O), out (T', B, O)."""
-    kernel, channels, _ = layer.operands[1].shape
-    return layer.outputs[0].numel * kernel * channels
+    kernel, channels, _ = call.operands[1].shape
+    return call.outputs[0].numel * kernel * channels
 
 
-def linear_macs(layer: Layer) -> int:
+def linear_macs(call: OperatorCall) -> int:
     """Outputs x input features. Shapes: x (..., in), weight (out, in), out (..., out)."""
-    *_, features = layer.operands[0].shape
-    return layer.outputs[0].numel * features
+    *_, features = call.operands[0].shape
+    return call.outputs[0].numel * features
 
 
-def product_macs(layer: Layer) -> int:
+def product_macs(call: OperatorCall) -> int:
     """Outputs x inner size. Shapes: a (..., m, k), b (..., k, n); a vector has no m or n."""
-    *_, inner = layer.operands[0].shape
-    return layer.outputs[0].numel * inner
+    *_, inner = call.operands[0].shape
+    return call.outputs[0].numel * inner
 
 
-def added_product_macs(layer: Layer) -> int:
+def added_product_macs(call: OperatorCall) -> int:
     """Outputs x inner size, the first operand being what is added to the product."""
-    *_, inner = layer.operands[1].shape
-    return layer.outputs[0].numel * inner
+    *_, inner = call.operands[1].shape
+    return call.outputs[0].numel * inner
 
 
-def addbmm_macs(layer: Layer) -> int:
+def addbmm_macs(call: OperatorCall) -> int:
     """Products of a batch, summed over it. Shapes: a (b, m, k), b (b, k, n), out (m, n)."""
-    *_, n = layer.operands[2].shape
-    return layer.operands[1].numel * n
+    *_, n = call.operands[2].shape
+    return call.operands[1].numel * n
 
 
-def dot_macs(layer: Layer) -> int:
+def dot_macs(call: OperatorCall) -> int:
     """One for each element of a vector."""
-    return layer.operands[0].numel
+    return call.operands[0].numel
 
 
-def outer_macs(layer: Layer) -> int:
+def outer_macs(call: OperatorCall) -> int:
     """One for each result: an outer product is (m, 1) x (1, n)."""
-    return layer.outputs[0].numel
+    return call.outputs[0].numel
 
 
-def grouped_mm_macs(layer: Layer) -> int:
+def grouped_mm_macs(call: OperatorCall) -> int:
     """Products of groups of rows. Shapes: a (m, k), b (g, k, n); of two matrices: k in groups."""
-    a, b = layer.operands[:2]
+    a, b = call.operands[:2]
     *_, inner = a.shape
     *_, n = b.shape
     if len(a.shape) == len(b.shape) == 2:
         return a.numel * n
-    return layer.outputs[0].numel * inner
+    return call.outputs[0].numel * inner
 
 
-def trilinear_macs(layer: Layer) -> int:
+def trilinear_macs(call: OperatorCall) -> int:
     """One for each term of a bilinear form's sum over i, j of x1[i] W[o, i, j] x2[j].
 
     Operands are padded to a common rank at `expand1`, `expand2`, `expand3`; the full shape is
     theirs broadcast together. Shapes in `nn.Bilinear`: x1 (n, i), W (o, i, j), x2 (n, j).
     """
     shapes = []
-    for t, key in zip(layer.operands, ("expand1", "expand2", "expand3"), strict=True):
+    for t, key in zip(call.operands, ("expand1", "expand2", "expand3"), strict=True):
         shape = list(t.shape)
-        for axis in sorted(layer.attrs[key]):
+        for axis in sorted(call.attrs[key]):
             shape.insert(axis, 1)
         shapes.append(shape)
     return math.prod(max(sides) for sides in zip(*shapes, strict=True))
 
 
-def einsum_macs(layer: Layer) -> int:
+def einsum_macs(call: OperatorCall) -> int:
     """Of two operands: the product of the sizes of all letters. `equation` is "bij,bjk->bik"."""
-    letters = layer.attrs["equation"].partition("->")[0].split(",")
+    letters = call.attrs["equation"].partition("->")[0].split(",")
     sizes: dict[str, int] = {}
-    for names, t in zip(letters, layer.operands, strict=True):
+    for names, t in zip(letters, call.operands, strict=True):
         sizes.update(zip(names, t.shape, strict=True))
     return math.prod(sizes.values())
 
 
-def cdist_macs(layer: Layer) -> int:
+def cdist_macs(call: OperatorCall) -> int:
     """One for each coordinate of each pair. Shapes: x1 (..., n, d), x2 (..., m, d)."""
-    *_, d = layer.operands[0].shape
-    return layer.outputs[0].numel * d
+    *_, d = call.operands[0].shape
+    return call.outputs[0].numel * d
 
 
-def cdist_backward_macs(layer: Layer) -> int:
+def cdist_backward_macs(call: OperatorCall) -> int:
     """Each pair's coordinates once. Operands: gradient (..., n, m), x1 (..., n, d), ..."""
-    *_, d = layer.operands[1].shape
-    return layer.operands[0].numel * d
+    *_, d = call.operands[1].shape
+    return call.operands[0].numel * d
 
 
-def pdist_macs(layer: Layer) -> int:
+def pdist_macs(call: OperatorCall) -> int:
     """One for each coordinate of each of n (n - 1) / 2 pairs. Shape: x (n, d)."""
-    n, d = layer.operands[0].shape
+    n, d = call.operands[0].shape
     return n * (n - 1) // 2 * d
 
 
-def _conv_module(layer: Layer) -> Module:
-    out, per_group, *kernel = layer.operands[1].shape
-    groups = layer.attrs["groups"]
-    return Module(
+def _conv_module(call: OperatorCall) -> TorchModule:
+    out, per_group, *kernel = call.operands[1].shape
+    groups = call.attrs["groups"]
+    return TorchModule(
         f"torch.nn:Conv{len(kernel)}d",
         {
             "in_channels": per_group * groups,
             "out_channels": out,
             "kernel_size": tuple(kernel),
-            "stride": layer.attrs["stride"],
-            "padding": layer.attrs["padding"],
-            "dilation": layer.attrs["dilation"],
+            "stride": call.attrs["stride"],
+            "padding": call.attrs["padding"],
+            "dilation": call.attrs["dilation"],
             "groups": groups,
-            "bias": len(layer.operands) > 2,
+            "bias": len(call.operands) > 2,
         },
     )
 
 
-def _linear_module(layer: Layer) -> Module:
-    out, features = layer.operands[1].shape
-    return Module(
+def _linear_module(call: OperatorCall) -> TorchModule:
+    out, features = call.operands[1].shape
+    return TorchModule(
         "torch.nn:Linear",
-        {"in_features": features, "out_features": out, "bias": len(layer.operands) > 2},
+        {"in_features": features, "out_features": out, "bias": len(call.operands) > 2},
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from effcalc.network.network import Layer
+from effcalc.network.network import OperatorCall
 from effcalc.network.ops.core import (
-    Function,
-    Module,
     Op,
-    Saved,
+    SavedForBackward,
+    TorchFunction,
+    TorchModule,
     aten,
     each_operand_once,
     gathered,
@@ -128,54 +128,56 @@ COPY_SAVES = {
 """What autograd keeps of the records in COPIES."""
 
 
-def _indices(layer: Layer, device: str) -> Saved:
+def _indices(call: OperatorCall, device: str) -> SavedForBackward:
     """A look-up keeps its indices; the gradient is as large as the table."""
-    return Saved(operands=tuple(range(1, len(layer.operands))))
+    return SavedForBackward(operands=tuple(range(1, len(call.operands))))
 
 
-def _pad_saves(layer: Layer, device: str) -> Saved:
+def _pad_saves(call: OperatorCall, device: str) -> SavedForBackward:
     """Constant padding keeps nothing; reflection and replication keep their input."""
-    return Saved(operands=(0,)) if "padding" in layer.attrs else Saved()
+    return SavedForBackward(operands=(0,)) if "padding" in call.attrs else SavedForBackward()
 
 
-def _dropout_saves(layer: Layer, device: str) -> Saved:
+def _dropout_saves(call: OperatorCall, device: str) -> SavedForBackward:
     """On CPU the noise in the input's dtype, which multiplies it; on CUDA a mask of bools."""
-    x = layer.operands[0]
+    x = call.operands[0]
     mask = (x.shape, "bool" if device == "cuda" else x.dtype)
-    return Saved(made=(mask,), renews=True)
+    return SavedForBackward(made=(mask,), new_storage=True)
 
 
-def _stochastic_depth_saves(layer: Layer, device: str) -> Saved:
+def _stochastic_depth_saves(call: OperatorCall, device: str) -> SavedForBackward:
     """One number for each sample, with which the branch is multiplied."""
-    x = layer.operands[0]
-    return Saved(made=(((x.shape[0], *(1 for _ in x.shape[1:])), x.dtype),), renews=True)
+    x = call.operands[0]
+    return SavedForBackward(
+        made=(((x.shape[0], *(1 for _ in x.shape[1:])), x.dtype),), new_storage=True
+    )
 
 
-def _view(layer: Layer) -> Module | Function:
+def _view(call: OperatorCall) -> TorchModule | TorchFunction:
     """Build a flattening to (N, features), or a channel axis that comes or goes."""
-    before, after = len(layer.inputs[0].shape), len(layer.outputs[0].shape)
+    before, after = len(call.inputs[0].shape), len(call.outputs[0].shape)
     if after == 2:
-        return Module("torch.nn:Flatten", {"start_dim": 1})
-    return Function("torch:unsqueeze" if after > before else "torch:squeeze", {"dim": 1})
+        return TorchModule("torch.nn:Flatten", {"start_dim": 1})
+    return TorchFunction("torch:unsqueeze" if after > before else "torch:squeeze", {"dim": 1})
 
 
-def _cat(layer: Layer) -> Function:
-    return Function("torch:cat", {"dim": layer.attrs["dim"]}, listed=True)
+def _cat(call: OperatorCall) -> TorchFunction:
+    return TorchFunction("torch:cat", {"dim": call.attrs["dim"]}, listed=True)
 
 
-def _pad(layer: Layer) -> Function:
+def _pad(call: OperatorCall) -> TorchFunction:
     """Pad the channels of (N, 1, C, H, W) so that a mean of `size` of them keeps C."""
-    before = layer.attrs["size"] // 2
-    after = layer.attrs["size"] - 1 - before
-    return Function("torch.nn.functional:pad", {"pad": (0, 0, 0, 0, before, after)})
+    before = call.attrs["size"] // 2
+    after = call.attrs["size"] - 1 - before
+    return TorchFunction("torch.nn.functional:pad", {"pad": (0, 0, 0, 0, before, after)})
 
 
-def _dropout(layer: Layer) -> Module:
-    return Module("torch.nn:Dropout", {"p": layer.attrs["rate"]})
+def _dropout(call: OperatorCall) -> TorchModule:
+    return TorchModule("torch.nn:Dropout", {"p": call.attrs["rate"]})
 
 
-def _stochastic_depth(layer: Layer) -> Module:
-    return Module("effcalc.models.modules:StochasticDepth", {"p": layer.attrs["rate"]})
+def _stochastic_depth(call: OperatorCall) -> TorchModule:
+    return TorchModule("effcalc.models.modules:StochasticDepth", {"p": call.attrs["rate"]})
 
 
 register(

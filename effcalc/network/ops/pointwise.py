@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from effcalc.base.units import dtype_bytes
-from effcalc.network.network import Layer
+from effcalc.network.network import OperatorCall
 from effcalc.network.ops.core import (
-    Function,
-    Module,
     Op,
-    Saved,
+    SavedForBackward,
+    TorchFunction,
+    TorchModule,
     Traffic,
     aten,
     first_output_written,
@@ -157,78 +157,80 @@ def _both(name: str) -> tuple[str, ...]:
     return (f"aten::{name}", f"aten::{name}_")
 
 
-def _bag_traffic(layer: Layer) -> Traffic:
+def _bag_traffic(call: OperatorCall) -> Traffic:
     """Traffic of an embedding bag: one row for each index. Operands: weight (V, D), indices."""
-    weight, indices = layer.operands[:2]
-    rest = first_output_written(replace(layer, operands=layer.operands[1:]))
+    weight, indices = call.operands[:2]
+    rest = first_output_written(replace(call, operands=call.operands[1:]))
     n = indices.numel * weight.shape[-1]
     return rest._replace(
         read=rest.read + n, read_bytes=rest.read_bytes + n * dtype_bytes(weight.dtype)
     )
 
 
-def _activation(path: str, *attrs: str) -> Callable[[Layer], Module]:
+def _activation(path: str, *attrs: str) -> Callable[[OperatorCall], TorchModule]:
     """Build an activation, which overwrites its input where the layer says so."""
-    return lambda layer: Module(
-        path, {**{name: layer.attrs[name] for name in attrs}, "inplace": layer.memory == "inplace"}
+    return lambda call: TorchModule(
+        path, {**{name: call.attrs[name] for name in attrs}, "inplace": call.memory == "inplace"}
     )
 
 
-def _arithmetic(name: str, second: str = "other") -> Callable[[Layer], Function]:
+def _arithmetic(name: str, second: str = "other") -> Callable[[OperatorCall], TorchFunction]:
     """Build `torch.add` and its like: of two tensors, or of a tensor and the layer's `value`."""
 
-    def build(layer: Layer) -> Function:
-        path = f"torch:Tensor.{name}_" if layer.memory == "inplace" else f"torch:{name}"
-        return Function(path, {second: layer.attrs["value"]} if "value" in layer.attrs else {})
+    def build(call: OperatorCall) -> TorchFunction:
+        path = f"torch:Tensor.{name}_" if call.memory == "inplace" else f"torch:{name}"
+        return TorchFunction(path, {second: call.attrs["value"]} if "value" in call.attrs else {})
 
     return build
 
 
-def _sigmoid(layer: Layer) -> Module:
-    return Module("torch.nn:Sigmoid", {})
+def _sigmoid(call: OperatorCall) -> TorchModule:
+    return TorchModule("torch.nn:Sigmoid", {})
 
 
-def _mean(layer: Layer) -> Module:
+def _mean(call: OperatorCall) -> TorchModule:
     """Build a global average pool, which torch computes as a mean."""
-    return Module("torch.nn:AdaptiveAvgPool2d", {"output_size": 1})
+    return TorchModule("torch.nn:AdaptiveAvgPool2d", {"output_size": 1})
 
 
-def _avg_pool(layer: Layer) -> Module:
+def _avg_pool(call: OperatorCall) -> TorchModule:
     """Average `size` neighbouring channels of (N, 1, C, H, W)."""
-    return Module("torch.nn:AvgPool3d", {"kernel_size": (layer.attrs["size"], 1, 1), "stride": 1})
+    return TorchModule(
+        "torch.nn:AvgPool3d", {"kernel_size": (call.attrs["size"], 1, 1), "stride": 1}
+    )
 
 
-def _adaptive_avg_pool(layer: Layer) -> Module:
-    return Module("torch.nn:AdaptiveAvgPool2d", {"output_size": layer.attrs["size"]})
+def _adaptive_avg_pool(call: OperatorCall) -> TorchModule:
+    return TorchModule("torch.nn:AdaptiveAvgPool2d", {"output_size": call.attrs["size"]})
 
 
-def _max_pool(layer: Layer) -> Module:
-    arguments = {name: layer.attrs[name] for name in ("stride", "padding", "ceil_mode")}
-    return Module("torch.nn:MaxPool2d", {"kernel_size": layer.attrs["kernel"], **arguments})
+def _max_pool(call: OperatorCall) -> TorchModule:
+    arguments = {name: call.attrs[name] for name in ("stride", "padding", "ceil_mode")}
+    return TorchModule("torch.nn:MaxPool2d", {"kernel_size": call.attrs["kernel"], **arguments})
 
 
-def _batch_norm(layer: Layer) -> Module:
-    _, channels, *sides = layer.outputs[0].shape
-    return Module(f"torch.nn:BatchNorm{len(sides)}d", {"num_features": channels})
+def _batch_norm(call: OperatorCall) -> TorchModule:
+    _, channels, *sides = call.outputs[0].shape
+    return TorchModule(f"torch.nn:BatchNorm{len(sides)}d", {"num_features": channels})
 
 
-def _batch_norm_saves(layer: Layer, device: str) -> Saved:
+def _batch_norm_saves(call: OperatorCall, device: str) -> SavedForBackward:
     """Input, weight and running statistics; mean and inverse deviation of C channels each.
 
     A layer that a block describes has no results for the two, which have the weight's dtype.
     """
-    if len(layer.outputs) > 1:
-        return Saved(operands=(0,), outputs=tuple(range(1, len(layer.outputs))))
-    channels = layer.outputs[0].shape[1:2]
-    dtype = next((t.dtype for t in layer.operands[1:]), "float32")
-    return Saved(operands=(0,), made=((channels, dtype), (channels, dtype)))
+    if len(call.outputs) > 1:
+        return SavedForBackward(operands=(0,), outputs=tuple(range(1, len(call.outputs))))
+    channels = call.outputs[0].shape[1:2]
+    dtype = next((t.dtype for t in call.operands[1:]), "float32")
+    return SavedForBackward(operands=(0,), made=((channels, dtype), (channels, dtype)))
 
 
-def _power(layer: Layer, device: str) -> Saved:
+def _power(call: OperatorCall, device: str) -> SavedForBackward:
     """Base, and of a tensor exponent that and the result; g · (e · x^(e-1)) needs two more."""
-    if len(layer.operands) > 1:
-        return Saved(operands=(0, 1), outputs=(0,), apart=True, scratch=2)
-    return Saved(operands=(0,), apart=True, scratch=2)
+    if len(call.operands) > 1:
+        return SavedForBackward(operands=(0, 1), outputs=(0,), apart=True, scratch=2)
+    return SavedForBackward(operands=(0,), apart=True, scratch=2)
 
 
 # Operators that blocks add to a network, which torch builds as a module or calls as a function.
@@ -262,7 +264,7 @@ register(
                 "max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d "
                 "mkldnn_max_pool3d",
                 _max_pool,
-                lambda layer, device: Saved(operands=(0,), outputs=(1,)),
+                lambda call, device: SavedForBackward(operands=(0,), outputs=(1,)),
             ),
         )
     ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from itertools import takewhile
 
-from effcalc.network.network import Layer
+from effcalc.network.network import OperatorCall
 from effcalc.network.ops.core import Op, per_output, register
 
 # Modes as torch numbers them: RNN with ReLU, RNN with tanh, LSTM, GRU; gates of each.
@@ -18,50 +18,50 @@ _GATES = {0: 1, 1: 1, 2: 4, 3: 3}
 _RESULTS = {0: 2, 1: 2, 2: 13, 3: 10}
 
 
-def _steps(layer: Layer) -> int:
+def _steps(call: OperatorCall) -> int:
     """Time steps x batch. Shape: x (T, N, I), or (steps, I) of a packed sequence."""
-    *steps, _ = layer.operands[0].shape
+    *steps, _ = call.operands[0].shape
     return math.prod(steps)
 
 
-def _matrices(layer: Layer) -> list[tuple[int, ...]]:
+def _matrices(call: OperatorCall) -> list[tuple[int, ...]]:
     """Shapes of the weight matrices.
 
     oneDNN's operator runs one layer in one direction, its two matrices come after x. cuDNN's has
     all weights after x, biases among them, and then hidden states of three dimensions.
     """
-    if layer.op.startswith("lstm_layer"):
-        return [t.shape for t in layer.operands[1:3]]
-    weights = takewhile(lambda t: len(t.shape) < 3, layer.operands[1:])
+    if call.op.startswith("lstm_layer"):
+        return [t.shape for t in call.operands[1:3]]
+    weights = takewhile(lambda t: len(t.shape) < 3, call.operands[1:])
     return [t.shape for t in weights if len(t.shape) == 2]
 
 
-def recurrent_macs(layer: Layer) -> int:
+def recurrent_macs(call: OperatorCall) -> int:
     """Each step multiplies every weight matrix once, in every layer and direction."""
-    return _steps(layer) * sum(rows * columns for rows, columns in _matrices(layer))
+    return _steps(call) * sum(rows * columns for rows, columns in _matrices(call))
 
 
-def recurrent_elementwise(layer: Layer) -> int:
+def recurrent_elementwise(call: OperatorCall) -> int:
     """Results of the cells; each layer and direction has a matrix for x and one for h."""
-    mode = int(layer.attrs["mode"])
-    size = int(layer.attrs["hidden_size"])
-    cells = sum(rows == _GATES[mode] * size for rows, _ in _matrices(layer)) // 2
-    return _steps(layer) * cells * _RESULTS[mode] * size
+    mode = int(call.attrs["mode"])
+    size = int(call.attrs["hidden_size"])
+    cells = sum(rows == _GATES[mode] * size for rows, _ in _matrices(call)) // 2
+    return _steps(call) * cells * _RESULTS[mode] * size
 
 
-def recurrent_backward_macs(layer: Layer) -> int:
+def recurrent_backward_macs(call: OperatorCall) -> int:
     """Two products like the forward's: one for the gradient of states, one of weights."""
-    return 2 * recurrent_macs(layer)
+    return 2 * recurrent_macs(call)
 
 
-def lstm_cell_elementwise(layer: Layer) -> int:
+def lstm_cell_elementwise(call: OperatorCall) -> int:
     """Step of an LSTM whose projections are done: 13 results a unit, as unfused."""
-    return _RESULTS[2] * layer.outputs[0].numel
+    return _RESULTS[2] * call.outputs[0].numel
 
 
-def gru_cell_elementwise(layer: Layer) -> int:
+def gru_cell_elementwise(call: OperatorCall) -> int:
     """Step of a GRU whose projections are done: 10 results a unit, as unfused."""
-    return _RESULTS[3] * layer.outputs[0].numel
+    return _RESULTS[3] * call.outputs[0].numel
 
 
 _LAYERS = {

@@ -7,76 +7,80 @@ to be overwritten and that its own derivative reads.
 
 from __future__ import annotations
 
-from effcalc.network.network import Layer
-from effcalc.network.ops.core import Saved, Saves
+from effcalc.network.network import OperatorCall
+from effcalc.network.ops.core import SavedForBackward, Saves
 
 
 def keeps(*operands: int) -> Saves:
     """Rule of an operator whose backward reads these operands."""
-    saved = Saved(operands=operands)
-    return lambda layer, device: saved
+    saved = SavedForBackward(operands=operands)
+    return lambda call, device: saved
 
 
-def keeps_operands(layer: Layer, device: str) -> Saved:
+def keeps_operands(call: OperatorCall, device: str) -> SavedForBackward:
     """Rule of an operator whose backward reads every operand."""
-    return Saved(operands=tuple(range(len(layer.operands))))
+    return SavedForBackward(operands=tuple(range(len(call.operands))))
 
 
-def keeps_result(layer: Layer, device: str) -> Saved:
+def keeps_result(call: OperatorCall, device: str) -> SavedForBackward:
     """Rule of an operator whose backward reads its result."""
-    return Saved(outputs=(0,))
+    return SavedForBackward(outputs=(0,))
 
 
-def keeps_input_and_result(layer: Layer, device: str) -> Saved:
+def keeps_input_and_result(call: OperatorCall, device: str) -> SavedForBackward:
     """Rule of an operator whose backward reads its first operand and its result."""
-    return Saved(operands=(0,), outputs=(0,))
+    return SavedForBackward(operands=(0,), outputs=(0,))
 
 
-def keeps_indices(layer: Layer, device: str) -> Saved:
+def keeps_indices(call: OperatorCall, device: str) -> SavedForBackward:
     """Rule of a choice along an axis, which keeps the places; over all elements, both ends."""
-    if len(layer.outputs) > 1:
-        return Saved(outputs=(1,))
-    return Saved(operands=(0,), outputs=(0,))
+    if len(call.outputs) > 1:
+        return SavedForBackward(outputs=(1,))
+    return SavedForBackward(operands=(0,), outputs=(0,))
 
 
-def keeps_nothing(layer: Layer, device: str) -> Saved:
+def keeps_nothing(call: OperatorCall, device: str) -> SavedForBackward:
     """Rule of an operator whose backward reads the gradient alone, and makes a new one."""
-    return Saved()
+    return SavedForBackward()
 
 
-def passes_on(layer: Layer, device: str) -> Saved:
+def passes_on(call: OperatorCall, device: str) -> SavedForBackward:
     """Rule of an operator whose operands' gradients lie in its result's."""
-    return Saved(same=tuple(range(len(layer.operands))))
+    return SavedForBackward(same=tuple(range(len(call.operands))))
 
 
-def no_gradient(layer: Layer, device: str) -> Saved:
+def no_gradient(call: OperatorCall, device: str) -> SavedForBackward:
     """Rule of an operator that is not differentiable."""
-    return Saved(differentiable=False)
+    return SavedForBackward(differentiable=False)
 
 
-def product(layer: Layer, device: str) -> Saved:
+def product(call: OperatorCall, device: str) -> SavedForBackward:
     """Rule of a product: each factor for the other's gradient; a number is kept apart from it."""
-    if len(layer.operands) == 1:
-        return Saved()
-    return Saved(crosswise=True, apart=True)
+    if len(call.operands) == 1:
+        return SavedForBackward()
+    return SavedForBackward(if_other_needs_grad=True, apart=True)
 
 
-def quotient(layer: Layer, device: str) -> Saved:
+def quotient(call: OperatorCall, device: str) -> SavedForBackward:
     """Rule of x / y, whose second gradient is -g · ((x / y) / y): three results on the way."""
-    if len(layer.operands) == 1:
-        return Saved()
-    return Saved(crosswise=True, apart=True, scratch=3)
+    if len(call.operands) == 1:
+        return SavedForBackward()
+    return SavedForBackward(if_other_needs_grad=True, apart=True, scratch=3)
 
 
-def result_in_place(layer: Layer, device: str) -> Saved:
+def result_in_place(call: OperatorCall, device: str) -> SavedForBackward:
     """Rule of an activation that can be undone: in place its backward reads the result."""
-    return Saved(outputs=(0,)) if layer.memory == "inplace" else Saved(operands=(0,))
+    return (
+        SavedForBackward(outputs=(0,))
+        if call.memory == "inplace"
+        else SavedForBackward(operands=(0,))
+    )
 
 
-def statistics(layer: Layer, device: str) -> Saved:
+def statistics(call: OperatorCall, device: str) -> SavedForBackward:
     """Rule of a normalisation: its input and affine weight, and the statistics after the result."""
-    outputs = tuple(range(1, len(layer.outputs)))
-    return Saved(operands=tuple(range(len(layer.operands))), outputs=outputs)
+    outputs = tuple(range(1, len(call.outputs)))
+    return SavedForBackward(operands=tuple(range(len(call.operands))), outputs=outputs)
 
 
 _BY_RULE: dict[Saves, str] = {
@@ -99,19 +103,19 @@ _BY_RULE: dict[Saves, str] = {
     ),
     keeps(1, 2): "addcdiv addcmul",
     keeps(1): "masked_fill max_unpool2d max_unpool3d",
-    lambda layer, device: Saved(operands=(0,), apart=True): "where",
+    lambda call, device: SavedForBackward(operands=(0,), apart=True): "where",
     keeps_nothing: (
         "neg rsub sub deg2rad rad2deg cumsum trace col2im affine_grid_generator upsample "
         "conj_physical"
     ),
-    lambda layer, device: Saved(same=(0,)): "sum positive",
+    lambda call, device: SavedForBackward(same=(0,)): "sum positive",
     result_in_place: "celu elu leaky_relu rrelu rrelu_with_noise selu",
     statistics: "layer_norm group_norm rms_norm weight_norm",
-    lambda layer, device: Saved(operands=(0,), outputs=(1,)): (
+    lambda call, device: SavedForBackward(operands=(0,), outputs=(1,)): (
         "cummax cummin adaptive_max_pool fractional_max_pool log_sigmoid nll_loss "
         "multilabel_margin_loss"
     ),
-    lambda layer, device: Saved(outputs=(1,)): "native_dropout",
+    lambda call, device: SavedForBackward(outputs=(1,)): "native_dropout",
     no_gradient: (
         "all any argmax argmin bincount bitwise_and bitwise_left_shift bitwise_not bitwise_or "
         "bitwise_right_shift bitwise_xor bucketize ceil count_nonzero eq equal floor "

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from effcalc.network.network import Layer
+from effcalc.network.network import OperatorCall
 from effcalc.network.ops.core import Op, per_output, register
 from effcalc.network.ops.matmul import conv_macs
 
 
-def sampled(layer: Layer) -> int:
+def sampled(call: OperatorCall) -> int:
     """One bilinear sample for each weight's position of each output position and input channel.
 
     Shapes: x (N, C, H, W), weight (O, C/groups, kh, kw), out (N, O, H', W').
     """
-    n, channels = layer.operands[0].shape[:2]
-    _, _, kernel_h, kernel_w = layer.operands[1].shape
-    _, _, height, width = layer.outputs[0].shape
+    n, channels = call.operands[0].shape[:2]
+    _, _, kernel_h, kernel_w = call.operands[1].shape
+    _, _, height, width = call.outputs[0].shape
     return n * channels * kernel_h * kernel_w * height * width
 
 

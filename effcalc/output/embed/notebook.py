@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from effcalc.base.errors import InputError, one_line
 from effcalc.output.embed.regions import Compute, Edit, apply, checked_edits, diff_of
 from effcalc.output.embed.syntax import Syntax
-from effcalc.output.embed.text import Text
+from effcalc.output.embed.text import DocumentText
 
 _TOKEN = re.compile(r'\s*(?:("[^"\\]*(?:\\.[^"\\]*)*")|([{}\[\]:,])|([^\s{}\[\]:,"]+))', re.S)
 _CHARACTER = re.compile(
@@ -26,7 +26,7 @@ class Cell(NamedTuple):
 
 
 def fill_cells(
-    document: Text, where: str, syntax: Syntax, compute: Compute
+    document: DocumentText, where: str, syntax: Syntax, compute: Compute
 ) -> tuple[str, list[str]]:
     """Fill the Markdown cells of a notebook; return its text, and a diff of the cells' sources."""
     text = document.text

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from effcalc.base.errors import EffcalcError, InputError, one_line
 from effcalc.output.embed.syntax import Marker, Syntax, syntax_of
-from effcalc.output.embed.text import NEWLINE, Lines, Text, decode, has_surrogates
+from effcalc.output.embed.text import NEWLINE, DocumentText, Lines, decode, has_surrogates
 
 MAX_REGIONS = 10_000
 
@@ -78,7 +78,7 @@ def fill(data: bytes, name: str, compute: Compute) -> Filled:
 
 
 def checked_edits(
-    text: str, document: Text, where: str, syntax: Syntax, compute: Compute
+    text: str, document: DocumentText, where: str, syntax: Syntax, compute: Compute
 ) -> list[Edit]:
     """Return what fills a text that is a document, or a cell of one; it stays as it reads."""
     edits = find_edits(text, document, where, syntax, compute)
@@ -143,7 +143,7 @@ def _region(text: str, begin: Marker, end: Marker, lines: Lines) -> Region:
 
 
 def find_edits(
-    text: str, document: Text, where: str, syntax: Syntax, compute: Compute
+    text: str, document: DocumentText, where: str, syntax: Syntax, compute: Compute
 ) -> list[Edit]:
     """Return what changes where the regions of a text are filled."""
     edits = []
@@ -193,7 +193,7 @@ def _indent(lead: str) -> str:
     return re.sub(r"[^ \t>]", " ", lead)
 
 
-def _written(new: str, document: Text, syntax: Syntax) -> str:
+def _written(new: str, document: DocumentText, syntax: Syntax) -> str:
     """Return output as the document's encoding can hold it."""
     if has_surrogates(new):
         raise InputError("the command holds bytes that are no text")

@@ -23,7 +23,7 @@ _MARKS = (
 NEWLINE = re.compile(r"\r\n|\n|\r")
 
 
-class Text(NamedTuple):
+class DocumentText(NamedTuple):
     """A document's text, and how it was written."""
 
     text: str
@@ -41,7 +41,7 @@ class Text(NamedTuple):
         return self.mark + text.encode(self.encoding, self.errors)
 
 
-def decode(data: bytes, name: str) -> Text:
+def decode(data: bytes, name: str) -> DocumentText:
     """Read a document: UTF-8, or UTF-16 or UTF-32 with a byte order mark.
 
     Bytes that are no UTF-8, as in a document in Latin-1, come through as they are. Raises
@@ -50,7 +50,7 @@ def decode(data: bytes, name: str) -> Text:
     if len(data) > MAX_BYTES:
         raise InputError(f"{name}: is larger than 64 MiB")
     mark, encoding = next((m for m in _MARKS if data.startswith(m[0])), (b"", "utf-8"))
-    found = Text("", mark, encoding)
+    found = DocumentText("", mark, encoding)
     try:
         found = found._replace(text=data[len(mark) :].decode(encoding, found.errors))
         whole = found.encode(found.text) == data

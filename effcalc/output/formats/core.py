@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from effcalc.base.errors import named
-from effcalc.output.grid import Look
+from effcalc.output.grid import TableLook
 
 if TYPE_CHECKING:
     from effcalc.output.table import Table
 
-Renderer: TypeAlias = "Callable[[Table, Look], Iterator[str]]"
+Renderer: TypeAlias = "Callable[[Table, TableLook], Iterator[str]]"
 
 
 class Format(NamedTuple):
@@ -93,6 +93,6 @@ def find_format(name: str | None, file_name: str = "") -> Format:
     return named(name, FORMATS, "format", "--format")
 
 
-def render(table: Table, format: str = "table", look: Look | None = None) -> Iterator[str]:
+def render(table: Table, format: str = "table", look: TableLook | None = None) -> Iterator[str]:
     """Yield the table as text in the named format."""
-    return find_format(format).render(table, look or Look())
+    return find_format(format).render(table, look or TableLook())

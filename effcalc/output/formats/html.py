@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from effcalc.base.errors import one_line
 from effcalc.base.units import Value
 from effcalc.output.formats.core import renderer
-from effcalc.output.grid import Look, make_grid, prose
+from effcalc.output.grid import TableLook, make_grid, prose
 
 if TYPE_CHECKING:
     from effcalc.output.table import Table
@@ -46,13 +46,15 @@ def _html(text: str) -> str:
     return escape(text)
 
 
-def html_fragment(table: Table, look: Look | None = None, *, sorts: bool = False) -> Iterator[str]:
+def html_fragment(
+    table: Table, look: TableLook | None = None, *, sorts: bool = False
+) -> Iterator[str]:
     """Yield a `<figure>` with its own style, to be placed inside another page.
 
     A page that `sorts` tables has the style itself: the figure is of the class `sorts` where its
     table has rows to sort, and a number's exact value is in `data-v`.
     """
-    grid = make_grid(table, look or Look(), "html")
+    grid = make_grid(table, look or TableLook(), "html")
     kinds = [' class="n"' if right else "" for right in grid.right]
 
     def line(cells: Iterable[str], values: Iterable[Value] = ()) -> str:
@@ -104,7 +106,7 @@ def _exact(value: Value) -> str:
     escape=_html,
     fragment=html_fragment,
 )
-def render_html(table: Table, look: Look) -> Iterator[str]:
+def render_html(table: Table, look: TableLook) -> Iterator[str]:
     """Yield a whole page that holds the table and needs nothing else."""
     fragment = html_fragment(table, look)
     first = next(fragment)  # a table of too many rows is refused before anything is written

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from effcalc.base.errors import one_line
 from effcalc.output.formats.core import renderer
-from effcalc.output.grid import Look, make_grid, prose
+from effcalc.output.grid import TableLook, make_grid, prose
 
 if TYPE_CHECKING:
     from effcalc.output.table import Table
@@ -46,7 +46,7 @@ def _latex(text: str) -> str:
 
 
 @renderer("latex", "a LaTeX table that needs the package booktabs", (".tex",), escape=_latex)
-def render_latex(table: Table, look: Look) -> Iterator[str]:
+def render_latex(table: Table, look: TableLook) -> Iterator[str]:
     """Yield a `table` float with a caption and no label, ruled by booktabs."""
     grid = make_grid(table, look, "latex")
 

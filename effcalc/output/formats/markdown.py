@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from effcalc.base.errors import one_line
 from effcalc.output.formats.core import renderer
-from effcalc.output.grid import PROSE_WIDTH, Look, make_grid, prose, text_width
+from effcalc.output.grid import PROSE_WIDTH, TableLook, make_grid, prose, text_width
 
 if TYPE_CHECKING:
     from effcalc.output.table import Table
@@ -26,7 +26,7 @@ def _markdown(text: str) -> str:
 
 
 @renderer("markdown", "a GitHub-flavoured Markdown table", (".md", ".markdown"), escape=_markdown)
-def render_markdown(table: Table, look: Look) -> Iterator[str]:
+def render_markdown(table: Table, look: TableLook) -> Iterator[str]:
     """Yield a GFM table whose source is aligned too."""
     grid = make_grid(table, look, "markdown")
     heads = [_markdown(head) or " " for head in grid.heads]

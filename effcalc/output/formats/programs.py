@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from effcalc.base.units import Value, int_text
 from effcalc.output.formats.core import renderer
-from effcalc.output.grid import Look
+from effcalc.output.grid import TableLook
 from effcalc.output.table import stream
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SCHEMA = "urn:effcalc:table:1"
 
 
 @renderer("csv", "exact values, one line a row; streams any number of rows", (".csv",), head=1)
-def render_csv(table: Table, look: Look) -> Iterator[str]:
+def render_csv(table: Table, look: TableLook) -> Iterator[str]:
     """Yield the keys, then each row: RFC 4180 quoting, lines ended by a newline alone.
 
     Nothing else is in it: no notes, conventions or total, so that every line is a row.
@@ -48,7 +48,7 @@ def _csv_value(value: Value) -> str | float | None:
 
 
 @renderer("json", "exact values and what they mean; streams any number of rows", (".json",))
-def render_json(table: Table, look: Look) -> Iterator[str]:
+def render_json(table: Table, look: TableLook) -> Iterator[str]:
     """Yield one object that follows `output/schema/table.schema.json`, a row on each line."""
     from effcalc.base.version import __version__
 
@@ -90,7 +90,7 @@ def _json_row(keys: list[str], values: list[Value]) -> str:
 @renderer(
     "jsonl", "exact values, one object a line; streams any number of rows", (".jsonl",), head=0
 )
-def render_jsonl(table: Table, look: Look) -> Iterator[str]:
+def render_jsonl(table: Table, look: TableLook) -> Iterator[str]:
     """Yield JSON Lines: each row an object by the keys of the columns, and nothing else."""
     keys = [f"{_json(column.key)}: " for column in table.columns]
     for values in stream(table):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from effcalc.base.errors import one_line
 from effcalc.output.formats.core import renderer
-from effcalc.output.grid import PROSE_WIDTH, Look, make_grid, prose
+from effcalc.output.grid import PROSE_WIDTH, TableLook, make_grid, prose
 
 if TYPE_CHECKING:
     from effcalc.output.table import Table
@@ -43,7 +43,7 @@ def _paragraph(text: str) -> Iterator[str]:
 
 
 @renderer("rst", "a reStructuredText list-table", (".rst", ".rest"), escape=_rst)
-def render_rst(table: Table, look: Look) -> Iterator[str]:
+def render_rst(table: Table, look: TableLook) -> Iterator[str]:
     """Yield a `list-table` directive; its notes are the paragraphs after it."""
     grid = make_grid(table, look, "rst")
 

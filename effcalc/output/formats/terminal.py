@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from effcalc.base.errors import one_line
 from effcalc.output.formats.core import renderer
-from effcalc.output.grid import PROSE_WIDTH, Look, fit, make_grid, prose, wrap
+from effcalc.output.grid import PROSE_WIDTH, TableLook, fit, make_grid, prose, wrap
 
 if TYPE_CHECKING:
     from effcalc.output.table import Table
 
 
 @renderer("table", "for reading in a terminal", (".txt",))
-def render_table(table: Table, look: Look) -> Iterator[str]:
+def render_table(table: Table, look: TableLook) -> Iterator[str]:
     """Yield an aligned table without a box: bold heads in colour, wrapped to `look.width`."""
     grid = make_grid(table, look, "table", single_as_record=True)
     bold, dim, off = ("\x1b[1m", "\x1b[2m", "\x1b[0m") if look.color else ("", "", "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from effcalc.base.errors import InputError
 from effcalc.output.plots.marks import chart_of, records, tooltips
-from effcalc.output.plots.style import Look
+from effcalc.output.plots.style import PlotLook
 from effcalc.output.table import Table
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def check_rows(count: int, instead: str) -> None:
 
 
 def bars(
-    look: Look, table: Table, name: str, panels: Sequence[Panel], *, one_scale: bool
+    look: PlotLook, table: Table, name: str, panels: Sequence[Panel], *, one_scale: bool
 ) -> alt.TopLevelMixin:
     """Draw the rows of `table`, named by its column `name`; `one_scale` is for equal units."""
     import altair as alt

@@ -54,7 +54,7 @@ THEME_NAMES = (*THEMES, AUTO)
 SUFFIXES = (".svg", ".png", ".html")
 
 
-class Look(NamedTuple):
+class PlotLook(NamedTuple):
     """What a drawing function needs to know: its theme, and the whole picture's width."""
 
     theme: Theme
@@ -69,7 +69,7 @@ class Plot:
     title: str
     subtitle: tuple[str, ...]
     tables: tuple[Table, ...]
-    draw: Callable[[Look], alt.TopLevelMixin]
+    draw: Callable[[PlotLook], alt.TopLevelMixin]
 
     @property
     def hash(self) -> str:
@@ -145,7 +145,7 @@ def _fitted(plot: Plot, theme: str, width: int) -> tuple[dict[str, Any], str]:
     colours = THEMES["light" if theme == AUTO else theme]
     asked = float(width)
     for _ in range(4):
-        spec = _spec(plot, Look(colours, asked))
+        spec = _spec(plot, PlotLook(colours, asked))
         text = str(vl_convert.vegalite_to_svg(spec))
         found = re.search(r'width="([0-9.]+)"', text)
         actual = float(found[1]) if found else width
@@ -155,7 +155,7 @@ def _fitted(plot: Plot, theme: str, width: int) -> tuple[dict[str, Any], str]:
     return spec, text
 
 
-def _spec(plot: Plot, look: Look) -> dict[str, Any]:
+def _spec(plot: Plot, look: PlotLook) -> dict[str, Any]:
     spec: dict[str, Any] = plot.draw(look).to_dict()
     spec.pop("$schema", None)
     spec["title"] = {"text": plot.title, "subtitle": list(plot.subtitle)}

@@ -366,7 +366,7 @@ def _memory(network: Network | None, runner: Runner, device: torch.device) -> Me
         return Memory(torch.cuda.max_memory_allocated(device), held, "torch's CUDA allocator")
     if device.type != "cpu" or network is None:
         return None
-    own = weights(network.layers)
+    own = weights(network.calls)
     held = own.weight_bytes + own.buffer_bytes + runner.state_bytes()
     peak = held + activations(network).peak
     return Memory(peak, held, "live storages at operator boundaries")

@@ -93,7 +93,7 @@ def _check_batch(target: str, batch: int, args: Any, kwargs: Any) -> None:
 def merged_names(network: Network) -> dict[str, str]:
     """Return the rows of `effcalc scale --per layer` by the path of each built module."""
     names: dict[str, str] = {}
-    for layer in network.layers:
+    for layer in network.calls:
         if layer.count == 1:
             continue
         head, _, first = layer.block.rpartition(".")

@@ -11,7 +11,7 @@ import torch
 from effcalc.profiling.live.recording import synchronizer
 from effcalc.profiling.statistics import ENOUGH, percentile, summarize
 
-Step = Callable[[], None]
+RunOnce = Callable[[], None]
 
 WARM_SECONDS = 3.0  # after which a warm-up ends anyway
 WARM_RUNS = 30
@@ -29,13 +29,13 @@ class Sample(NamedTuple):
     device: float | None
 
 
-def timer(device: torch.device) -> Callable[[Step], Sample]:
+def timer(device: torch.device) -> Callable[[RunOnce], Sample]:
     """Return what times one step on a device."""
     synchronize = synchronizer(device)
     if device.type in ("cuda", "xpu"):
         backend = torch.cuda if device.type == "cuda" else torch.xpu
 
-        def on_device(step: Step) -> Sample:
+        def on_device(step: RunOnce) -> Sample:
             first, last = (backend.Event(enable_timing=True) for _ in range(2))
             synchronize()
             begin = time.perf_counter()
@@ -48,7 +48,7 @@ def timer(device: torch.device) -> Callable[[Step], Sample]:
 
         return on_device
 
-    def on_host(step: Step) -> Sample:
+    def on_host(step: RunOnce) -> Sample:
         synchronize()
         begin = time.perf_counter()
         step()
@@ -58,7 +58,7 @@ def timer(device: torch.device) -> Callable[[Step], Sample]:
     return on_host
 
 
-def warm_up(step: Step, device: torch.device, runs: int | None) -> tuple[int, bool]:
+def warm_up(step: RunOnce, device: torch.device, runs: int | None) -> tuple[int, bool]:
     """Run until it gets no faster, or `runs` times; return how often, and whether it settled."""
     time_one = timer(device)
     if runs is not None:
@@ -77,8 +77,8 @@ def warm_up(step: Step, device: torch.device, runs: int | None) -> tuple[int, bo
 
 
 def take_samples(
-    step: Step,
-    before: Step,
+    step: RunOnce,
+    before: RunOnce,
     device: torch.device,
     runs: int | None,
     samples: list[Sample],
@@ -103,7 +103,7 @@ def take_samples(
                 break
 
 
-def cache_flusher(device: torch.device, size: int) -> Step:
+def cache_flusher(device: torch.device, size: int) -> RunOnce:
     """Return what pushes everything else out of the caches: it writes `size` bytes."""
     rubbish = torch.empty(size, dtype=torch.uint8, device=device)
 

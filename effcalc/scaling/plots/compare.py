@@ -19,7 +19,7 @@ from effcalc.output.plots.marks import (
     records,
     tooltips,
 )
-from effcalc.output.plots.style import Look, Plot
+from effcalc.output.plots.style import Plot, PlotLook
 from effcalc.output.table import Table
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _name(figure: str) -> str:
     return noun or what
 
 
-def _draw(look: Look, table: Table, figure: str) -> alt.TopLevelMixin:
+def _draw(look: PlotLook, table: Table, figure: str) -> alt.TopLevelMixin:
     import altair as alt
 
     rows = [row for row in records(table) if row["top1"] is not None and row[figure]]

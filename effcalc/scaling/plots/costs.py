@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from effcalc.output.plots.bars import Panel, bars, check_rows
 from effcalc.output.plots.marks import drawable, records
-from effcalc.output.plots.style import Look, Plot
+from effcalc.output.plots.style import Plot, PlotLook
 from effcalc.output.table import Table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def costs(comparison: Table) -> Plot:
     return Plot("costs", "What they cost", (), (table,), lambda look: _draw(look, table))
 
 
-def _draw(look: Look, table: Table) -> alt.TopLevelMixin:
+def _draw(look: PlotLook, table: Table) -> alt.TopLevelMixin:
     rows = records(table)
     panels = [
         Panel(title, told, [row[key] for row in rows], [row[f"{key}_text"] for row in rows])

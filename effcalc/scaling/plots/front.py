@@ -15,7 +15,7 @@ from effcalc.output.plots.marks import (
     records,
     tooltips,
 )
-from effcalc.output.plots.style import Look, Plot
+from effcalc.output.plots.style import Plot, PlotLook
 from effcalc.output.table import Table
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def on_front(points: list[tuple[float, float]]) -> list[int]:
     return found
 
 
-def _draw(look: Look, table: Table, cost: str) -> alt.TopLevelMixin:
+def _draw(look: PlotLook, table: Table, cost: str) -> alt.TopLevelMixin:
     import altair as alt
 
     rows = records(table)

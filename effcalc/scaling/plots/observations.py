@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from effcalc.output.plots.marks import DASHES, SHAPES, chart_of, drawable, records, tooltips
-from effcalc.output.plots.style import Look, Plot
+from effcalc.output.plots.style import Plot, PlotLook
 from effcalc.output.table import Table
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def observations(tables: Sequence[Table]) -> Plot:
     )
 
 
-def _draw(look: Look, tables: Sequence[Table]) -> alt.TopLevelMixin:
+def _draw(look: PlotLook, tables: Sequence[Table]) -> alt.TopLevelMixin:
     import altair as alt
 
     columns = min(len(tables), 2)

@@ -19,7 +19,7 @@ from effcalc.output.plots.marks import (
     records,
     tooltips,
 )
-from effcalc.output.plots.style import Look, Plot
+from effcalc.output.plots.style import Plot, PlotLook
 from effcalc.output.table import Table
 from effcalc.scaling.scale import ALPHA, BETA, GAMMA
 
@@ -151,7 +151,7 @@ def _marks(tables: list[Table], x: str, figure: str, bases: tuple[float, float, 
     return _Marks(x, figure, points, variants, lines, names)
 
 
-def _draw(look: Look, tables: list[Table], marks: _Marks) -> alt.TopLevelMixin:
+def _draw(look: PlotLook, tables: list[Table], marks: _Marks) -> alt.TopLevelMixin:
     import altair as alt
 
     width = max(look.width - 110, 120)
@@ -172,7 +172,7 @@ def _draw(look: Look, tables: list[Table], marks: _Marks) -> alt.TopLevelMixin:
     return alt.vconcat(cost, off, spacing=16)
 
 
-def _cost(look: Look, tables: list[Table], marks: _Marks, x: alt.X) -> Layers:
+def _cost(look: PlotLook, tables: list[Table], marks: _Marks, x: alt.X) -> Layers:
     """The figure itself, with the rule's lines."""
     import altair as alt
 
@@ -205,7 +205,7 @@ def _cost(look: Look, tables: list[Table], marks: _Marks, x: alt.X) -> Layers:
     return alt.layer(*layers)
 
 
-def _rounding(look: Look, tables: list[Table], marks: _Marks, x: alt.X) -> Layers:
+def _rounding(look: PlotLook, tables: list[Table], marks: _Marks, x: alt.X) -> Layers:
     """How far the network is from the rule."""
     import altair as alt
 
@@ -221,7 +221,7 @@ def _rounding(look: Look, tables: list[Table], marks: _Marks, x: alt.X) -> Layer
 
 
 def _dots(
-    look: Look, tables: list[Table], marks: _Marks, x: alt.X, y: alt.Y
+    look: PlotLook, tables: list[Table], marks: _Marks, x: alt.X, y: alt.Y
 ) -> Iterator[alt.Chart]:
     """Mark the points, of many those at whole φ, and the released variants."""
     points = [p for p in marks.points if len(marks.points) <= 16 or p[marks.x] % 1 == 0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from effcalc.base.units import format_value
 from effcalc.output.plots.bars import Panel, bars, check_rows
 from effcalc.output.plots.marks import drawable, records
-from effcalc.output.plots.style import Look, Plot
+from effcalc.output.plots.style import Plot, PlotLook
 from effcalc.output.table import Table
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def stages(breakdown: Table) -> Plot:
     )
 
 
-def _draw(look: Look, table: Table, total: dict[str, Any]) -> alt.TopLevelMixin:
+def _draw(look: PlotLook, table: Table, total: dict[str, Any]) -> alt.TopLevelMixin:
     rows = records(table)
     units = {column.key: column.unit for column in table.columns}
     panels = []

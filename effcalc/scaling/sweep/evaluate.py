@@ -185,7 +185,7 @@ def width_bounds(job: Job, low: float, high: float, most: int) -> Array | None:
         size = Size(1.0, width, job.arch.image_size)
         before = set(asked)
         try:
-            laying.network(job.arch, size, job.head, watched)
+            laying.build_network(job.arch, size, job.head, watched)
         except InputError:
             return None
     if asked != before and low != high:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from effcalc.base.units import Value
 from effcalc.network.arch import Arch
 from effcalc.output.formats import Format
-from effcalc.output.grid import Look
+from effcalc.output.grid import TableLook
 from effcalc.output.table import Column, Row, Table
 from effcalc.scaling.tables.scaling import BASES, COSTS, GROWTH, NEAREST, SCALING, pixels
 
@@ -77,7 +77,7 @@ def row_text(table: Table, format: Format) -> Callable[[Chunk, Any, bool], Itera
     keys = [column.key for column in table.columns]
 
     def write(chunk: Chunk, at: Any, first: bool) -> Iterator[str]:
-        pieces = format.render(replace(table, rows=sweep_rows(chunk, keys, at)), Look())
+        pieces = format.render(replace(table, rows=sweep_rows(chunk, keys, at)), TableLook())
         return islice(pieces, 0 if first else format.head, None)
 
     return write

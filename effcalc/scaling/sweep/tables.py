@@ -20,10 +20,9 @@ import numpy as np
 
 from effcalc.base.errors import InputError
 from effcalc.base.num import Split
-from effcalc.network.arch import Arch, Size, repeats_at
-from effcalc.network.arch import network as lay_down
+from effcalc.network.arch import Arch, Size, build_network, repeats_at
 from effcalc.network.liveness import activations, allocated
-from effcalc.network.network import Layer, Network
+from effcalc.network.network import Network, OperatorCall
 from effcalc.network.ops import OPS
 from effcalc.scaling import figures as measure
 
@@ -97,7 +96,7 @@ def tables(
     def evaluate(w: Array, h: Array, x: Array) -> list[Array]:
         """Return the arrays of all figures in a row."""
         try:
-            net = lay_down(arch, Size(depth, w, (h, x)), head)
+            net = build_network(arch, Size(depth, w, (h, x)), head)
         except InputError as error:
             reasons.add(str(error))
             found = {key: [CANNOT] + [0] * (n - 1) for key, n in lengths.items()}
@@ -123,33 +122,35 @@ def _arrays(values: Sequence[Any], ndim: int) -> list[Array]:
 
 def _sums(net: Network, repeated: Sequence[str], keys: Sequence[str]) -> dict[str, list[Any]]:
     """Sum each figure over the layers laid down once, and over one further block of each stage."""
-    layers = tuple(replace(la, count=1) if _further(la) else la for la in net.layers)
-    memory = allocated(replace(net, layers=layers)) if "activation_bytes" in keys else layers
-    groups: dict[str, list[tuple[Layer, Any]]] = {name: [] for name in ("", *repeated)}
-    for layer, size in zip(layers, memory, strict=True):
-        groups[layer.stage if _further(layer) else ""].append((layer, size))
+    calls = tuple(replace(call, count=1) if _further(call) else call for call in net.calls)
+    memory = allocated(replace(net, calls=calls)) if "activation_bytes" in keys else calls
+    groups: dict[str, list[tuple[OperatorCall, Any]]] = {name: [] for name in ("", *repeated)}
+    for call, size in zip(calls, memory, strict=True):
+        groups[call.stage if _further(call) else ""].append((call, size))
     seen: set[str] = set()
     found: dict[str, list[Any]] = {key: [] for key in keys}
     for members in groups.values():
-        group = [layer for layer, _ in members]
+        group = [call for call, _ in members]
         weights = measure.weights(group, seen)
-        macs: Any = sum(OPS[la.op].macs(la) * la.count for la in group)
+        macs: Any = sum(OPS[call.op].macs(call) * call.count for call in group)
         for key in keys:
             if key in WEIGHTS:
                 value = getattr(weights, WEIGHTS[key])
             elif key == "macs":
                 value = macs
             elif key == "flops":
-                value = 2 * macs + sum(OPS[la.op].flops_other(la) * la.count for la in group)
+                value = 2 * macs + sum(
+                    OPS[call.op].flops_other(call) * call.count for call in group
+                )
             else:
                 value = sum(size for _, size in members)
             found[key].append(value)
     return found
 
 
-def _further(layer: Layer) -> bool:
+def _further(call: OperatorCall) -> bool:
     """Whether a layer stands for a stage's blocks after the first one."""
-    return layer.block == f"{layer.stage}.1"
+    return call.block == f"{call.stage}.1"
 
 
 def _parted(evaluate: Callable[..., list[Array]], arrays: tuple[Array, ...]) -> list[Array]:
@@ -206,7 +207,7 @@ def is_safe(arch: Arch, head: bool, depth: float, width: float, size: tuple[int,
 def largest(arch: Arch, head: bool, depth: float, width: float, size: tuple[int, int]) -> int:
     """The largest figure of one scaling, as an int of any size; `SAFE` if it cannot be built."""
     try:
-        at = measure.figures(lay_down(arch, Size(depth, width, size), head))
+        at = measure.figures(build_network(arch, Size(depth, width, size), head))
     except InputError:
         return SAFE  # the largest should be the last to fail; points are looked at one by one
     return max(*at.weights, *at.cost, at.activation_bytes, at.peak_activation_bytes)
@@ -217,7 +218,7 @@ def one(
 ) -> dict[str, int]:
     """All figures of one scaling, as Python ints."""
     try:
-        net = lay_down(arch, Size(depth, width, size), head)
+        net = build_network(arch, Size(depth, width, size), head)
     except InputError as error:
         reasons.add(str(error))
         return dict.fromkeys(FIGURES, CANNOT)

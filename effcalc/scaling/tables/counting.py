@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from effcalc.base.errors import InputError, one_of
-from effcalc.network.network import Layer, Network, repeated_name
+from effcalc.network.network import Network, OperatorCall, repeated_name
 from effcalc.network.ops import cost
 from effcalc.output.table import Column, Row, Table
 from effcalc.scaling.figures import PER, Figures, figures, macs
@@ -58,9 +58,11 @@ def count_table(network: Network) -> Table:
     hidden = {"buffer_bytes"} | ({"flops_other"} if not row["flops_other"] else set())
     columns = [Column("target", "target", "text", "what was counted", default=False)]
     columns += [f.column({g.key for g in FIGURES} - hidden) for f in FIGURES]
-    if any(_pass(layer) == "backward" for layer in network.layers):
+    if any(_pass(call) == "backward" for call in network.calls):
         for name in PASSES:
-            part = replace(network, layers=tuple(la for la in network.layers if _pass(la) == name))
+            part = replace(
+                network, calls=tuple(call for call in network.calls if _pass(call) == name)
+            )
             columns.append(Column(f"{name}_macs", f"MACs {name}", "count", f"of the {name} pass"))
             row = {**row, f"{name}_macs": macs(part)}
     return Table("count", network.name, tuple(columns), [row], notes(network))
@@ -82,46 +84,46 @@ def count_breakdown(network: Network, per: str, max_level: int | None) -> Table:
     left out. Raises `InputError` for a breakdown that there is not.
     """
     check_breakdown(per, max_level)
-    if per in ("stage", "block") and not network.layers[0].block:
+    if per in ("stage", "block") and not network.calls[0].block:
         raise InputError(
             f"--per {per} is for a network of effcalc's, as described; of one that ran give "
             "module, layer or op"
         )
     top = network.name
 
-    def module(layer: Layer) -> str:
-        path = repeated_name(layer).split(".") if layer.name else []
+    def module(call: OperatorCall) -> str:
+        path = repeated_name(call).split(".") if call.name else []
         return ".".join(path[:max_level]) or top
 
-    def operator(layer: Layer) -> str:
-        return f"{module(layer)} ({layer.op})"
+    def operator(call: OperatorCall) -> str:
+        return f"{module(call)} ({call.op})"
 
     # A described network has one operator a name; a traced module may run several.
-    layers = {la.name for la in network.layers if la.name}
-    alone = len(layers) == len(network.layers)
-    groups: dict[str, Callable[[Layer], str]] = {
+    calls = {call.name for call in network.calls if call.name}
+    alone = len(calls) == len(network.calls)
+    groups: dict[str, Callable[[OperatorCall], str]] = {
         "module": module,
         "layer": module if alone else operator,
     }
-    kept = tuple(la for la in network.layers if not _is_empty(la))
+    kept = tuple(call for call in network.calls if not _is_empty(call))
     table = breakdown_table(
-        replace(network, layers=kept), per, f"{top}, by {per}", groups.get(per) or PER[per]
+        replace(network, calls=kept), per, f"{top}, by {per}", groups.get(per) or PER[per]
     )
     return replace(table, notes=(*table.notes, *notes(network)))
 
 
-def _is_empty(layer: Layer) -> bool:
+def _is_empty(call: OperatorCall) -> bool:
     """Whether a layer does, moves, holds and makes nothing: a view, a question about a shape."""
-    made = sum(t.numel for t in layer.outputs) if layer.memory == "new" else 0
-    return not (made or layer.params or any(cost(layer)))
+    made = sum(t.numel for t in call.outputs) if call.memory == "new" else 0
+    return not (made or call.params or any(cost(call)))
 
 
 def _values(f: Figures) -> Row:
     return {figure.key: figure.value(f) for figure in FIGURES}
 
 
-def _pass(layer: Layer) -> str:
-    return str(layer.attrs.get("phase", "forward"))
+def _pass(call: OperatorCall) -> str:
+    return str(call.attrs.get("phase", "forward"))
 
 
 def gaps(network: Network) -> list[str]:
@@ -139,7 +141,7 @@ def notes(network: Network) -> tuple[str, ...]:
     """What to know beside the figures."""
     lines = gaps(network)
     unused = [
-        p.key for la in network.layers if la.op == "unused" for p in la.params if not p.buffer
+        p.key for call in network.calls if call.op == "unused" for p in call.params if not p.buffer
     ]
     inside = tuple(f"{path}." for path in network.uncalled)
     unused = [key for key in unused if not key.startswith(inside)] if inside else unused

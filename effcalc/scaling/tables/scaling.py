@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 from effcalc.base.errors import one_of
 from effcalc.base.units import Unit, Value, format_change
 from effcalc.network.arch import Arch
-from effcalc.network.network import Layer, Network
+from effcalc.network.network import Network, OperatorCall
 from effcalc.output.table import Column, Row, Table
-from effcalc.scaling.figures import PER, Part, breakdown
+from effcalc.scaling.figures import PER, BreakdownRow, breakdown
 from effcalc.scaling.request import Many
 from effcalc.scaling.scale import Scaled
 
 
 class Figure(NamedTuple):
-    """A column and how its value is read off a `Scaled` or a `Part`."""
+    """A column and how its value is read off a `Scaled` or a `BreakdownRow`."""
 
     key: str
     title: str
@@ -107,7 +107,7 @@ _RECORD = {f.key for f in (*SCALING, *COSTS, *GROWTH)} | {"nearest"}
 _ROWS = {"phi", "depth", "width", "pixels", "params", "macs", "theory", "growth", "nearest"}
 
 
-def row_of(figures: Sequence[Figure], at: Scaled | Part) -> dict[str, Value]:
+def row_of(figures: Sequence[Figure], at: Scaled | BreakdownRow) -> dict[str, Value]:
     """Return the figures of a network, or of a part of it, by their keys."""
     return {figure.key: figure.value(at) for figure in figures}
 
@@ -163,7 +163,7 @@ PARTS = (
 
 
 def breakdown_table(
-    network: Network, per: str, title: str, group: Callable[[Layer], str] | None = None
+    network: Network, per: str, title: str, group: Callable[[OperatorCall], str] | None = None
 ) -> Table:
     """Split a network's cost by stage, block, layer or operator; rows sum to the total.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effcalc.models.peers.calls import Call
-from effcalc.models.peers.record import Args, Figures, Kwargs, Peer
+from effcalc.models.peers.record import Args, Kwargs, Peer, PeerCount
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def count(model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
+def count(model: nn.Module, args: Args, kwargs: Kwargs) -> PeerCount:
     """Count with `calculate_flops`; of its FLOPs and MACs the MACs are taken."""
     import calflops
 
@@ -23,7 +23,7 @@ def count(model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
         print_detailed=False,
         output_as_string=False,
     )
-    return Figures(macs, params)
+    return PeerCount(macs, params)
 
 
 def rule(call: Call) -> int | tuple[int, ...]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effcalc.models.peers.calls import Call
-from effcalc.models.peers.record import Args, Figures, Kwargs, Peer
+from effcalc.models.peers.record import Args, Kwargs, Peer, PeerCount
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def count(model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
+def count(model: nn.Module, args: Args, kwargs: Kwargs) -> PeerCount:
     """Count with `torch.utils.flop_counter.FlopCounterMode`, which tells no parameters."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
         model(*args, **kwargs)
-    return Figures(counter.get_total_flops() / 2)
+    return PeerCount(counter.get_total_flops() / 2)
 
 
 COUNTED = {"conv", "linear", "mm", "bmm", "addmm", "baddbmm", "attention_flash"}

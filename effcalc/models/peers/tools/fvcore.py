@@ -6,19 +6,19 @@ import logging
 from typing import TYPE_CHECKING
 
 from effcalc.models.peers.calls import GATES, Call
-from effcalc.models.peers.record import Args, Figures, Kwargs, Peer, positional
+from effcalc.models.peers.record import Args, Kwargs, Peer, PeerCount, positional
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def count(model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
+def count(model: nn.Module, args: Args, kwargs: Kwargs) -> PeerCount:
     """Count with `FlopCountAnalysis` and `parameter_count`."""
     from fvcore.nn import FlopCountAnalysis, parameter_count
 
     logging.getLogger("fvcore").setLevel(logging.ERROR)  # a warning for each operator it skips
     macs = FlopCountAnalysis(model, positional(model, args, kwargs)).total()
-    return Figures(macs, parameter_count(model)[""])
+    return PeerCount(macs, parameter_count(model)[""])
 
 
 # Operations for each element, with and without weights.

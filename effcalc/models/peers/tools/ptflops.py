@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effcalc.models.peers.calls import GATES, Call
-from effcalc.models.peers.record import Args, Figures, Kwargs, Peer
+from effcalc.models.peers.record import Args, Kwargs, Peer, PeerCount
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def _count(backend: str, model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
+def _count(backend: str, model: nn.Module, args: Args, kwargs: Kwargs) -> PeerCount:
     import ptflops
     from torch import nn
 
@@ -36,15 +36,15 @@ def _count(backend: str, model: nn.Module, args: Args, kwargs: Kwargs) -> Figure
         print_per_layer_stat=False,
         backend=backend,
     )
-    return Figures(macs, params)
+    return PeerCount(macs, params)
 
 
-def count_pytorch(model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
+def count_pytorch(model: nn.Module, args: Args, kwargs: Kwargs) -> PeerCount:
     """Count with the backend "pytorch", the default."""
     return _count("pytorch", model, args, kwargs)
 
 
-def count_aten(model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
+def count_aten(model: nn.Module, args: Args, kwargs: Kwargs) -> PeerCount:
     """Count with the backend "aten"."""
     return _count("aten", model, args, kwargs)
 

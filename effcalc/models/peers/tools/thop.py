@@ -6,19 +6,19 @@ import math
 from typing import TYPE_CHECKING
 
 from effcalc.models.peers.calls import GATES, Call
-from effcalc.models.peers.record import Args, Figures, Kwargs, Peer, positional
-from effcalc.network.network import Layer
+from effcalc.models.peers.record import Args, Kwargs, Peer, PeerCount, positional
+from effcalc.network.network import OperatorCall
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def count(model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
+def count(model: nn.Module, args: Args, kwargs: Kwargs) -> PeerCount:
     """Count with `thop.profile`, which takes positional inputs."""
     import thop
 
     macs, params = thop.profile(model, inputs=positional(model, args, kwargs), verbose=False)
-    return Figures(macs, params)
+    return PeerCount(macs, params)
 
 
 CONVOLUTIONS = {f"Conv{t}{n}d" for t in ("", "Transpose") for n in (1, 2, 3)}
@@ -65,7 +65,7 @@ def _choices(call: Call) -> tuple[int, ...]:
     return (0,)
 
 
-def _convolution(layer: Layer) -> int:
+def _convolution(layer: OperatorCall) -> int:
     """Every output position, also of a transposed convolution."""
     x, weight = layer.operands[:2]
     channels, per_group = x.shape[1], weight.shape[1]

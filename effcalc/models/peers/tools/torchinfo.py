@@ -6,19 +6,19 @@ import math
 from typing import TYPE_CHECKING
 
 from effcalc.models.peers.calls import GATES, Call
-from effcalc.models.peers.record import Args, Figures, Kwargs, Peer
+from effcalc.models.peers.record import Args, Kwargs, Peer, PeerCount
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def count(model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
+def count(model: nn.Module, args: Args, kwargs: Kwargs) -> PeerCount:
     """Count with `torchinfo.summary`."""
     import torchinfo
 
     data, named = (list(args), kwargs) if args else (dict(kwargs), {})
     found = torchinfo.summary(model, input_data=data, verbose=0, mode="eval", **named)
-    return Figures(found.total_mult_adds, found.total_params)
+    return PeerCount(found.total_mult_adds, found.total_params)
 
 
 def rule(call: Call) -> int:

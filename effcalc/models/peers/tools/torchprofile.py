@@ -6,14 +6,14 @@ import math
 from typing import TYPE_CHECKING
 
 from effcalc.models.peers.calls import Call
-from effcalc.models.peers.record import Args, Figures, Kwargs, Peer, positional
-from effcalc.network.network import Layer
+from effcalc.models.peers.record import Args, Kwargs, Peer, PeerCount, positional
+from effcalc.network.network import OperatorCall
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def count(model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
+def count(model: nn.Module, args: Args, kwargs: Kwargs) -> PeerCount:
     """Count with `profile_macs`, which tells no parameters."""
     from torchprofile import profile_macs
 
@@ -24,7 +24,7 @@ def count(model: nn.Module, args: Args, kwargs: Kwargs) -> Figures:
         for node, macs in found.items()
         if node.operator in ("aten::mul", "aten::mul_") and not node.outputs[0].shape
     )
-    return Figures(sum(found.values()), aside={"products of sizes": sizes} if sizes else {})
+    return PeerCount(sum(found.values()), aside={"products of sizes": sizes} if sizes else {})
 
 
 def rule(call: Call) -> int | tuple[int, ...]:
@@ -56,7 +56,7 @@ def rule(call: Call) -> int | tuple[int, ...]:
     return 0
 
 
-def _convolution(layer: Layer) -> int:
+def _convolution(layer: OperatorCall) -> int:
     """Every output position; a transposed one is known by its numbers of channels."""
     _, weight = layer.operands[:2]
     first, second, *kernel = weight.shape
