@@ -142,8 +142,8 @@ class SavedForBackward(NamedTuple):
 
     `operands` and `outputs` are the positions of the tensors kept; `if_other_needs_grad` keeps
     each of two operands where the other needs a gradient. An operator in place that keeps its
-    first operand keeps a copy of it. `made` lists what the forward makes for the backward alone, as (shape,
-    dtype): statistics, masks. `new_storage`: in training the result is memory of its own.
+    first operand keeps a copy of it. `made` lists what the forward makes for the backward alone,
+    as (shape, dtype): statistics, masks. `new_storage`: in training the result is new memory.
 
     An operand's gradient is new memory of its shape, but for the positions in `same`, where it is
     the result's gradient itself (a sum, a view). Where gradients are made `apart`, one operator
