@@ -16,7 +16,8 @@ from effcalc.network.catalog import built_in_names
 from effcalc.output.formats import FORMATS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TOP = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
 # These run a model, other processes or the network's training, or write files.
 _OWN = r"(count|profile|device|completion|embed|--output|--verify|-o|my-\S*)"
 NOT_RUN = re.compile(rf"(?<![^\s']){_OWN}")
@@ -37,7 +38,7 @@ def links() -> Iterator[str]:
                 yield f"{page.relative_to(ROOT)}: there is no {target}"
             elif heading and heading not in _headings(path):
                 yield f"{page.relative_to(ROOT)}: {path.name} has no heading #{heading}"
-    for page in PAGES[2:]:
+    for page in PAGES[len(TOP) :]:
         if page not in linked:
             yield f"{page.relative_to(ROOT)}: no page links to it"
 
