@@ -1,0 +1,1 @@
+"""How long a network takes on a device: from its operator calls, with an interval that is tested."""
