@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from effcalc.output.table import Table
     from effcalc.profiling.live.ranks import Ranks
-    from effcalc.profiling.live.run import Settings
     from effcalc.profiling.live.subject import Source
     from effcalc.profiling.results import Measurement, Profile
+    from effcalc.profiling.settings import ProfileSettings
 
 Target = Annotated[
     str,
@@ -169,11 +169,11 @@ def profile(
     old, limit = _saved(against, fail_slower, per)
     need("torch", "profiling", "torch")
     from effcalc.profiling.live.ranks import launched
-    from effcalc.profiling.live.run import Settings
+    from effcalc.profiling.settings import ProfileSettings
 
     ranks = launched()
     first = ranks is None or ranks.rank == 0
-    settings = Settings(
+    settings = ProfileSettings(
         mode=mode,
         dtype=dtype,
         device=device,
@@ -287,7 +287,7 @@ def _profiles(
     scaling: ScalingOptions,
     given: tuple[list[str], list[str]],
     batches: list[int | None],
-    settings: Settings,
+    settings: ProfileSettings,
     needs_roofs: bool,
 ) -> Iterator[Profile]:
     """Yield the profile with one more batch size each time."""
