@@ -1,7 +1,8 @@
 """Ways to train on many workers: each a function from a network to the collectives it runs.
 
 A strategy returns the phases of a run; the last is the steady step, the one that repeats. Sizes
-are payload bytes. To add one: a function and a record in `STRATEGIES`.
+are payload bytes. To add one: a function and a record in `STRATEGIES`, which names how torch
+trains it where it can.
 """
 
 from __future__ import annotations
@@ -52,12 +53,19 @@ class Plan(NamedTuple):
 
 
 class Strategy(NamedTuple):
-    """A strategy, and where it is described."""
+    """A strategy, where it is described, what it sends, and how torch runs it.
+
+    `trainer` names the function of `communication/live` that trains it on real ranks, as
+    `module:function`, since this module needs no torch; None where --verify cannot run it.
+    `pipelined` says that a step has micro-batches of its own.
+    """
 
     name: str
     help: str
     source: str
     plan: Callable[[Model, Setup, int], Plan]
+    trainer: str | None = None
+    pipelined: bool = False
 
 
 def _backward(share: float, setup: Setup, micro_batch: int | None = None) -> float:
@@ -303,7 +311,13 @@ def pipeline(model: Model, setup: Setup, n: int) -> Plan:
 STRATEGIES = {
     s.name: s
     for s in (
-        Strategy("ddp", "all-reduce of gradient buckets, as torch's DDP", "Li et al. 2020", ddp),
+        Strategy(
+            "ddp",
+            "all-reduce of gradient buckets, as torch's DDP",
+            "Li et al. 2020",
+            ddp,
+            trainer="effcalc.communication.live.train:ddp",
+        ),
         Strategy(
             "parameter-server",
             "push gradients to a server, pull weights",
@@ -313,8 +327,20 @@ STRATEGIES = {
         Strategy("zero-1", "optimizer state sharded", "Rajbhandari et al. 2020, 5.1", zero_1),
         Strategy("zero-2", "gradients sharded too", "Rajbhandari et al. 2020, 5.2", zero_2),
         Strategy("zero-3", "weights sharded too", "Rajbhandari et al. 2020, 5.3", zero_3),
-        Strategy("fully-shard", "torch's fully_shard", "torch 2.14.1, measured", fully_shard),
-        Strategy("pipeline", "a stage of the network each", "Huang et al. 2019, GPipe", pipeline),
+        Strategy(
+            "fully-shard",
+            "torch's fully_shard",
+            "torch 2.14.1, measured",
+            fully_shard,
+            trainer="effcalc.communication.live.train:fully_shard",
+        ),
+        Strategy(
+            "pipeline",
+            "a stage of the network each",
+            "Huang et al. 2019, GPipe",
+            pipeline,
+            pipelined=True,
+        ),
     )
 }
 
@@ -324,10 +350,10 @@ def find_strategy(name: str, option: str = "--strategy") -> Strategy:
     return named(name, STRATEGIES, "strategy", option)
 
 
-def check(setup: Setup, strategy: str) -> None:
+def check(setup: Setup, strategy: Strategy) -> None:
     """Refuse what a strategy has no use for; raises `InputError`."""
     one_of(setup.unit, UNITS, "--unit")
-    if strategy == "pipeline" and setup.accumulate > 1:
+    if strategy.pipelined and setup.accumulate > 1:
         raise InputError("--accumulate: a pipeline has micro-batches of its own: --micro-batches 8")
-    if strategy != "pipeline" and setup.micro_batches is not None:
+    if not strategy.pipelined and setup.micro_batches is not None:
         raise InputError("--micro-batches is for --strategy pipeline; others have --accumulate 4")

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from effcalc.communication import gloo
 from effcalc.communication.collectives import ALGORITHMS, phase_rank
 from effcalc.communication.core import Cluster, Collective, Phase, RankTraffic
-from effcalc.communication.strategies import Plan
+from effcalc.communication.strategies import STRATEGIES, Plan
 from effcalc.hardware.files import Link
 
-VERIFIED = ("ddp", "fully-shard")
-"""Strategies of which torch has an implementation that `--verify` runs."""
+VERIFIED = tuple(strategy.name for strategy in STRATEGIES.values() if strategy.trainer)
+"""Strategies that real ranks can train."""
 
 
 class Compared(NamedTuple):
@@ -45,12 +45,17 @@ class Compared(NamedTuple):
         )
 
 
-def phases(plan: Plan, strategy: str) -> tuple[Phase, ...]:
-    """The phases that a verification runs: `fully_shard` sends nothing as it wraps."""
-    if strategy == "fully-shard":
-        steady = plan.steady.collectives
-        return (Phase("constructor", ()), Phase("first step", steady), plan.steady)
-    return plan.phases
+def phases(plan: Plan, answer: Mapping[str, Any], run: int = 0) -> tuple[Phase, ...]:
+    """What a plan predicts for each phase that a rank ran, by its name.
+
+    Of phases that the plan does not have, a step is as the steady one, and others send nothing.
+    """
+    planned = {phase.name: phase for phase in plan.phases}
+    steady = plan.steady.collectives
+    names = [phase["name"] for phase in answer["runs"][run]]
+    return tuple(
+        planned.get(name) or Phase(name, steady if name.endswith("step") else ()) for name in names
+    )
 
 
 def alone(phases: Sequence[Phase]) -> tuple[Phase, ...]:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from effcalc.base.errors import NeedsError
 from effcalc.base.sockets import Carried, between, carried, settled
 from effcalc.communication.live import train
 from effcalc.communication.live.listing import Listed, Listing, recorder
-from effcalc.communication.strategies import Setup
+from effcalc.communication.strategies import STRATEGIES, Setup
 from effcalc.network.network import Network
 
 RECORDS = "20000"  # entries that the flight recorder keeps
@@ -137,8 +138,10 @@ def _phases(one: RankRun, device: torch.device) -> train.Phases:
     torch.manual_seed(0)
     if one.network is None:
         return train.alone(one.collectives, device)
-    make = {"ddp": train.ddp, "fully-shard": train.fully_shard}[one.strategy]
-    return make(one.network, one.setup, device)
+    trainer = STRATEGIES[one.strategy].trainer
+    assert trainer is not None
+    phases: train.Phases = resolve_name(trainer)(one.network, one.setup, device)
+    return phases
 
 
 def _counted(work: Callable[[], None], store: Any, port: int | None) -> tuple[int, int]:
