@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from effcalc.profiling.live.ranks import Ranks
     from effcalc.profiling.live.subject import Source
     from effcalc.profiling.results import Measurement, Profile
+    from effcalc.profiling.roofline import Roofs
     from effcalc.profiling.settings import ProfileSettings
 
 Target = Annotated[
@@ -201,7 +202,7 @@ def profile(
         return
     table = _table(measured[0], per, max_level)
     if plot is not None:
-        _draw(table, plot)
+        _draw(table, measured[0].roofs, plot)
     if old is not None and against is not None:
         from effcalc.profiling.against import against_table, slower
 
@@ -227,13 +228,14 @@ def _check_plot(path: str, per: str | None) -> None:
     import_engine()
 
 
-def _draw(table: Table, path: str) -> None:
+def _draw(table: Table, roofs: Roofs | None, path: str) -> None:
     """Draw a table of layers to a file, whole or not at all."""
     from effcalc.cli.output import write_plot
     from effcalc.cli.pictures import PlotOptions
     from effcalc.profiling.plot import roofline
 
-    write_plot(roofline(table), PlotOptions(output=path))
+    ceilings = None if roofs is None else roofs.ceilings()
+    write_plot(roofline(table, ceilings), PlotOptions(output=path))
 
 
 def _saved(
