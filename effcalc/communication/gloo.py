@@ -1,7 +1,7 @@
 """What torch's gloo backend sends, to the byte: the algorithms of gloo as measured.
 
-Measured on torch 2.14.1 by the kernel's own counters (`effcalc comm --verify`); where gloo does
-other than the textbook says, docs/communication.md tells.
+Measured on torch 2.14.1 by the kernel's own counters (`effcalc comm --verify`).
+docs/communication.md lists where gloo differs from the textbook.
 
 - all_reduce: a ring of segments. S is cut into max(⌈S / 1 MiB⌉, 2n) segments, their number
   rounded up to a multiple of n and their length to whole elements, so the last ones may be

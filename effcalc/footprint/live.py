@@ -1,8 +1,8 @@
 """Measure the memory of a step that really runs: every allocation, by torch's profiler.
 
-On CPU the profiler tells each allocation and each release between the operators that asked for
-them. What is alive at the end of an operator is what a prediction says; what is alive within one
-beyond that is scratch (oneDNN's reordered copies). On CUDA the allocator keeps the peak itself.
+On CPU the profiler records each allocation and each release between the operators that asked
+for them. What is alive at the end of an operator is what a prediction says; what is alive within
+one beyond that is scratch (oneDNN's reordered copies). On CUDA the allocator keeps the peak itself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from effcalc.profiling.records import BACKWARD
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Bytes of one step; None where the device does not tell.
+    """Bytes of one step; None where the device does not report it.
 
     `peak` is the most alive at the end of an operator (on CUDA the allocator's peak of bytes
     asked for), `within` the most at any time, `gradients_at_peak` those of parameters then,
@@ -126,8 +126,8 @@ def _total(tensors: Iterable[torch.Tensor], seen: set[int]) -> int:
 def _optimizer(name: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     if name in ("sgd", "momentum"):
         return torch.optim.SGD(parameters, 1e-3, momentum=0.9 if name == "momentum" else 0.0)
-    kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    return kind(parameters, 1e-3)
+    adam = torch.optim.Adam if name == "adam" else torch.optim.AdamW
+    return adam(parameters, 1e-3)
 
 
 # --- CPU ----------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class _Account:
 
 @lru_cache(maxsize=4096)
 def _is_operator(name: str) -> bool:
-    """Whether a name is that of an operator that is not made of others below autograd."""
+    """Whether a name is that of an operator that calls no others below autograd."""
     if name not in BY_TORCH:
         return False
     space, _, word = name.partition("::")

@@ -5,13 +5,14 @@ to the innermost one that is open: times are self times, and they sum to the ste
 operator spends around others that it only calls (aten::conv2d around aten::mkldnn_convolution) is
 dispatch, and counts as time between operators.
 
-What a module that only calls others does after one of them, such as freeing its input, is kept
-apart (`Owner.after`): it belongs to the layer that ran last, where the module runs nothing itself.
+What a module that only calls others does after one of them, such as freeing its input, is counted
+separately (`Owner.after`): where the module runs nothing itself, it belongs to the layer that ran
+last.
 
 Backward passes. A node of autograd carries the sequence number that it got when the forward pass
-made it. `marks` say which module was running from which number on, so a node belongs to the module
-that made it. Nodes that accumulate a gradient have no number; they run right after the node whose
-gradient they take and belong to the same module.
+created it. `marks` say which module was running from which number on, so a node belongs to the
+module that created it. Nodes that accumulate a gradient have no number; they run right after the
+node whose gradient they take and belong to the same module.
 
 Devices. A kernel belongs to the module whose operator launched it. Where several kernels run at
 once, the moment belongs to the one that started first, computation before communication. A moment
@@ -175,7 +176,7 @@ class _Walk:
             tally.waits.append((start, end, place))
 
     def _enter(self, event: Event, wrapper: bool) -> _Place:
-        """Open an event, and say whose time passes in it."""
+        """Open an event, and return whose time passes in it."""
         above = self._innermost()
         if above is not None and event.end > above.event.end:
             event = event._replace(end=above.event.end)  # clocks are read one after the other
@@ -197,7 +198,7 @@ class _Walk:
         return place
 
     def _place(self, event: Event, above: _Place | None) -> _Place:
-        """Say whose time passes in an event, given the one around it."""
+        """Return whose time passes in an event, given the one around it."""
         owner = above.owner if above is not None else OUTSIDE
         phase: Phase = above.phase if above is not None else ""
         if event.kind == "range":
@@ -212,7 +213,7 @@ class _Walk:
         return _Place(event, owner, phase, event.name)
 
     def _maker(self, node: Event, owner: Owner) -> Owner:
-        """Whose forward pass created a node of the backward pass; `owner` if nobody knows."""
+        """Return whose forward pass created a node; `owner` where that is not known."""
         if _ACCUMULATE in node.name:
             return self._node
         if node.sequence < 0 or not self._marks:
@@ -221,7 +222,7 @@ class _Walk:
 
 
 def _range_place(event: Event, phase: Phase) -> _Place:
-    """Say whose time passes in one of the ranges that a profiled run opens."""
+    """Return whose time passes in one of the ranges that a profiled run opens."""
     if event.name.startswith(f"{LAYER}::"):
         path = event.name.removeprefix(f"{LAYER}::")
         return _Place(event, Owner("layer", path), phase or "forward", "")

@@ -34,7 +34,7 @@ class Event(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """From autograd's sequence number `sequence` on, nodes are made by `owner`."""
+    """From autograd's sequence number `sequence` on, nodes of the graph belong to `owner`."""
 
     sequence: int
     owner: Owner

@@ -65,7 +65,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Profile:
-    """Measurements of one network, and where they were made.
+    """Measurements of one network, and where they were taken.
 
     `roofs` are what the device was measured to do at most in this format, None where it was not.
     """

@@ -1,4 +1,4 @@
-"""One rank of a verification: join, run each phase, and say what it ran and what it sent."""
+"""One rank of a verification: join, run each phase, and return what it ran and sent."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _phase(
     store: Any,
     port: int | None,
 ) -> dict[str, Any]:
-    """Run a phase, and say what it ran and sent."""
+    """Run a phase, and return what it ran and sent."""
     news()
     listing = Listing()
 
@@ -97,7 +97,7 @@ def _phase(
         wire = _counted(listed, store, port)
     else:
         listed()
-    return {"name": name, "wire": wire, "listed": listing.found, "recorded": news()}
+    return {"name": name, "wire": wire, "listed": listing.collectives, "recorded": news()}
 
 
 def _exchanged(answer: dict[str, Any], store: Any, place: Place) -> list[dict[str, Any]]:
@@ -145,14 +145,14 @@ def _phases(one: RankRun, device: torch.device) -> train.Phases:
 
 
 def _counted(work: Callable[[], None], store: Any, port: int | None) -> tuple[int, int]:
-    """Bytes sent and received while all ranks do some work, from standstill to standstill."""
-    before = _standstill(store, port)
+    """Bytes sent and received while all ranks do some work, between two moments without traffic."""
+    before = _quiet_carried(store, port)
     _meet(store)
     work()
-    return between(before, _standstill(store, port))
+    return between(before, _quiet_carried(store, port))
 
 
-def _standstill(store: Any, port: int | None) -> dict[str, Carried]:
+def _quiet_carried(store: Any, port: int | None) -> dict[str, Carried]:
     """What connections have carried once every rank's have nothing on their way."""
     _meet(store)
     settled(port)
@@ -161,7 +161,7 @@ def _standstill(store: Any, port: int | None) -> dict[str, Carried]:
 
 
 def _meet(store: Any) -> None:
-    """Wait until every rank is here; the last one tells the others."""
+    """Wait until every rank has come; the last one to come releases the others."""
     ranks = dist.get_world_size()
     here = store.add("met", 1)
     key = f"met {-(-here // ranks)}"

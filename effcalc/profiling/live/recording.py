@@ -40,7 +40,7 @@ class Marks:
         self.marks: list[Mark] = []
 
     def note(self, owner: Owner) -> None:
-        """From here on nodes of the graph are made by `owner`."""
+        """From here on nodes of the graph belong to `owner`."""
         if torch.is_grad_enabled():
             self.marks.append(Mark(torch._C._autograd._get_sequence_nr(), owner))
 
