@@ -250,7 +250,7 @@ def peak_rss(pid: int | None = None) -> int:
                     return int(line.split()[1]) * 1024
     except OSError:
         pass
-    if pid is None:
+    if pid is None and sys.platform != "win32":
         import resource
 
         # A fork inherits its parent's peak here, which is why /proc comes first. In kB on

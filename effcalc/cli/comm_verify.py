@@ -84,7 +84,7 @@ def verify(
     [strategy], [setup] = strategies, setups
     one_of(strategy.name, VERIFIED, "--verify --strategy")
     one_of(options.backend, ("gloo", "nccl"), "--backend")
-    check(setup, strategy.name)
+    check(setup, strategy)
     tolerance = _tolerance(options.tolerance)
     seconds = parse_seconds(options.time_limit, "--time-limit")
     if seconds <= 0:
@@ -108,7 +108,7 @@ def verify(
             raise InputError("--backend nccl is for a rank of torchrun, with a GPU each")
         answers = start([run], 2 if ranks is None else ranks, seconds)
     plan = strategy.plan(training_model(at.network), setup, len(answers))
-    expected = phases(plan, strategy.name)
+    expected = phases(plan, answers[0])
     rows = compare(expected, answers)
     wrong = _wrong(rows, tolerance)
     if wrong and not launched and not any(row.differs for row in rows):

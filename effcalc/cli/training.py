@@ -230,17 +230,18 @@ def predicted(
     model: "Model", training: StrategyOptions, wires: LinkOptions, spent: ComputeOptions
 ) -> Asked:
     """Read the options, and return every combination's prediction, made as it is read."""
-    from effcalc.communication.predict import predictions
+    from effcalc.communication.predict import Cases, predictions
     from effcalc.scaling.request import Many
 
     counts, setups = training.counts(), training.setups()
     strategies, algorithms = training.strategies(), training.algorithms()
     links, group = wires.links()
     compute = [spent.seconds(model, setup) for setup in setups]
+    cases = Cases(counts, strategies, algorithms, setups, compute, links, group)
     axes = (("strategy", strategies), ("algorithm", algorithms), ("dtype", setups))
     made = Many(
         len(counts) * len(strategies) * len(algorithms) * len(setups),
-        lambda: predictions(model, counts, strategies, algorithms, setups, compute, links, group),
+        lambda: predictions(model, cases),
     )
     return Asked(made, [axis for axis, values in axes if len(values) > 1])
 

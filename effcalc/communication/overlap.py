@@ -1,4 +1,4 @@
-"""How long a step takes when communication runs beside the compute, and how much of it shows.
+"""How long a step takes when communication overlaps compute, and how much is exposed.
 
 Compute is spread over a step by FLOPs, a third of them in the forward pass. Collectives run one
 at a time in the order they are issued, each as soon as its data is ready (Li et al. 2020, section

@@ -12,7 +12,7 @@ from effcalc.network.ops import Cost, cost, total
 from effcalc.output.table import CONVENTIONS, Column, Row, Table
 from effcalc.profiling.records import Owner
 from effcalc.profiling.results import Measurement, Profile, Profiled, mean_of
-from effcalc.profiling.roofline import ABOVE, Roofs, recorded_as, verdict, why_above
+from effcalc.profiling.roofline import ABOVE, Roofs, verdict, why_above
 from effcalc.profiling.statistics import summarize
 from effcalc.profiling.summary import layers_of, notes, title
 
@@ -133,7 +133,10 @@ def _layer_table(
         (*_above_roof(rows, profile), *_breakdown_notes(m, profiled), *notes(profile)),
         total=_layer_total(m, profiled),
         conventions=CONVENTIONS,
-        environment={**profile.environment, **recorded_as(profile.roofs)},
+        environment={
+            **profile.environment,
+            **({} if profile.roofs is None else profile.roofs.ceilings().saved()),
+        },
         layout="rows",
     )
 

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from effcalc.output.table import Table
     from effcalc.profiling.live.ranks import Ranks
-    from effcalc.profiling.live.run import Settings
     from effcalc.profiling.live.subject import Source
     from effcalc.profiling.results import Measurement, Profile
+    from effcalc.profiling.roofline import Roofs
+    from effcalc.profiling.settings import ProfileSettings
 
 Target = Annotated[
     str,
@@ -169,11 +170,11 @@ def profile(
     old, limit = _saved(against, fail_slower, per)
     need("torch", "profiling", "torch")
     from effcalc.profiling.live.ranks import launched
-    from effcalc.profiling.live.run import Settings
+    from effcalc.profiling.settings import ProfileSettings
 
     ranks = launched()
     first = ranks is None or ranks.rank == 0
-    settings = Settings(
+    settings = ProfileSettings(
         mode=mode,
         dtype=dtype,
         device=device,
@@ -201,7 +202,7 @@ def profile(
         return
     table = _table(measured[0], per, max_level)
     if plot is not None:
-        _draw(table, plot)
+        _draw(table, measured[0].roofs, plot)
     if old is not None and against is not None:
         from effcalc.profiling.against import against_table, slower
 
@@ -227,13 +228,14 @@ def _check_plot(path: str, per: str | None) -> None:
     import_engine()
 
 
-def _draw(table: Table, path: str) -> None:
+def _draw(table: Table, roofs: Roofs | None, path: str) -> None:
     """Draw a table of layers to a file, whole or not at all."""
     from effcalc.cli.output import write_plot
     from effcalc.cli.pictures import PlotOptions
     from effcalc.profiling.plot import roofline
 
-    write_plot(roofline(table), PlotOptions(output=path))
+    ceilings = None if roofs is None else roofs.ceilings()
+    write_plot(roofline(table, ceilings), PlotOptions(output=path))
 
 
 def _saved(
@@ -287,7 +289,7 @@ def _profiles(
     scaling: ScalingOptions,
     given: tuple[list[str], list[str]],
     batches: list[int | None],
-    settings: Settings,
+    settings: ProfileSettings,
     needs_roofs: bool,
 ) -> Iterator[Profile]:
     """Yield the profile with one more batch size each time."""

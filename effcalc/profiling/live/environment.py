@@ -72,7 +72,7 @@ def cache_bytes(device: torch.device) -> int:
 
 def environment(device: torch.device) -> dict[str, Value]:
     """What a measurement on a device depends on; what cannot be read is left out."""
-    found: dict[str, Value] = {
+    values: dict[str, Value] = {
         "device": device_name(device),
         "device_type": device.type,
         "torch": torch.__version__,
@@ -86,24 +86,24 @@ def environment(device: torch.device) -> dict[str, Value]:
         "LD_PRELOAD": os.environ.get("LD_PRELOAD"),
         "MALLOC_CONF": os.environ.get("MALLOC_CONF"),
     }
-    found |= _cpu_clock()
+    values |= _cpu_clock()
     if device.type == "cuda":
-        found |= {
+        values |= {
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             "capability": ".".join(map(str, torch.cuda.get_device_capability(device))),
             **read_nvidia_smi(_nvidia_smi(device)),
         }
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _cpu_clock() -> dict[str, Value]:
     folder = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for key, name in (("governor", "scaling_governor"), ("clock_khz", "scaling_cur_freq")):
         with suppress(OSError):
-            found[key] = (folder / name).read_text(encoding="ascii").strip()
-    return found
+            values[key] = (folder / name).read_text(encoding="ascii").strip()
+    return values
 
 
 _QUERY = {

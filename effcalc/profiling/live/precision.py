@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -55,14 +55,9 @@ def float32_precision(dtype: str) -> Iterator[None]:
             owner.fp32_precision = value
 
 
-def autocast(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Mixed precision in the format that torch takes for the device, where "amp" is asked for."""
-    return torch.autocast(device.type) if dtype == "amp" else nullcontext()
-
-
-def amp_format(device: torch.device) -> str:
-    """The format that mixed precision uses on a device: "float16" or "bfloat16"."""
-    return str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
+def amp_format(device: torch.device) -> torch.dtype:
+    """The format that mixed precision uses on a device: float16 or bfloat16."""
+    return torch.get_autocast_dtype(device.type)
 
 
 def place(

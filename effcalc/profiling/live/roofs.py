@@ -85,7 +85,7 @@ def _fastest(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _fastest_on_cuda(run: Callable[[], object], device: torch.device) -> float:
-    """Time ten calls at once by the device's events, so that launching does not show."""
+    """Time ten calls at once by the device's events, so that launching them takes no part."""
     best = float("inf")
     for number in range(RUNS[0] + 5):
         first, last = (_event() for _ in range(2))
@@ -106,9 +106,9 @@ def _event() -> torch.cuda.Event:
 
 
 def _matmul(side: int, dtype: str, device: torch.device) -> Point:
-    kind = _TORCH[dtype]
-    a, b = (torch.rand(side, side, device=device).to(kind) for _ in range(2))
-    out = torch.empty(side, side, device=device, dtype=kind)
+    format_ = _TORCH[dtype]
+    a, b = (torch.rand(side, side, device=device).to(format_) for _ in range(2))
+    out = torch.empty(side, side, device=device, dtype=format_)
     seconds = _fastest(lambda: torch.mm(a, b, out=out), device)
     size = 3 * side * side * a.element_size()
     shape = f"{side}x{side}x{side}"
@@ -117,10 +117,10 @@ def _matmul(side: int, dtype: str, device: torch.device) -> Point:
 
 def _conv(shape: tuple[int, int, int, int], dtype: str, layout: str, device: torch.device) -> Point:
     batch, channels, side, kernel = shape
-    kind = _TORCH[dtype]
+    format_ = _TORCH[dtype]
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
-    x = torch.rand(batch, channels, side, side, device=device).to(kind)
-    weight = torch.rand(channels, channels, kernel, kernel, device=device).to(kind)
+    x = torch.rand(batch, channels, side, side, device=device).to(format_)
+    weight = torch.rand(channels, channels, kernel, kernel, device=device).to(format_)
     x, weight = (t.contiguous(memory_format=memory) for t in (x, weight))
     seconds = _fastest(lambda: torch.nn.functional.conv2d(x, weight, padding=kernel // 2), device)
     flops = 2 * batch * side * side * channels * channels * kernel * kernel
@@ -180,7 +180,7 @@ def _count(ranges: str) -> int:
 
 IDENTITY = ("device", "device_type", "driver", "cuda", "cudnn", "capability", "torch", "cpu",
             "cpus", "cpu_capability", "threads", "system")  # fmt: skip
-"""Keys of the environment that roofs depend on: with any other value they are measured again."""
+"""Keys of the environment that roofs depend on: with any other value they are measured anew."""
 
 
 def formats(device: torch.device) -> tuple[str, ...]:
@@ -212,7 +212,7 @@ def cached(device: torch.device) -> Table | None:
     try:
         table = read_saved(path)
     except EffcalcError:
-        return None  # half-written or of another version: measured again
+        return None  # half-written or of another version: measured anew
     where = table.environment or {}
     same = all(where.get(key) == value for key, value in who.items())
     return table if same and table.kind == "device" else None
