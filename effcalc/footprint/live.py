@@ -20,9 +20,11 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from effcalc.base.errors import InputError
+from effcalc.footprint.optimizer import OPTIMIZERS
 from effcalc.footprint.step import StepSettings
 from effcalc.models.build import build, recompute
 from effcalc.models.count import explained
+from effcalc.models.modules import resolve
 from effcalc.models.record import storage_of
 from effcalc.models.trace import tensors_in
 from effcalc.network.network import Network
@@ -176,10 +178,9 @@ def _total(tensors: list[Any], seen: set[int]) -> int:
 
 
 def _optimizer(name: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    if name in ("sgd", "momentum"):
-        return torch.optim.SGD(parameters, 1e-3, momentum=0.9 if name == "momentum" else 0.0)
-    kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    return kind(parameters, 1e-3)
+    record = OPTIMIZERS[name]
+    optimizer: torch.optim.Optimizer = resolve(record.torch)(parameters, **record.arguments)
+    return optimizer
 
 
 def _resident() -> int | None:
