@@ -232,6 +232,25 @@ def aten(names: str) -> tuple[str, ...]:
     return tuple(f"aten::{name}" for name in names.split())
 
 
+def elementwise(
+    name: str,
+    saves: Saves | None = None,
+    *,
+    torch: str | None = None,
+    more: str = "",
+    onnx: str = "",
+    **fields: Any,
+) -> Op:
+    """Return the record of an operator that counts one for each element of its first output.
+
+    It serves torch's operator of its name and that in place (which not every one has), or those in
+    `torch`, and `more`; `fields` are others of the record.
+    """
+    served = aten(f"{name} {name}_" if torch is None else torch) + aten(more)
+    names = tuple(onnx.split())
+    return Op(name, served, elementwise=per_output, saves=saves, onnx=names, **fields)
+
+
 OPS: dict[str, Op] = {}
 BY_TORCH: dict[str, Op] = {}
 BY_ONNX: dict[str, Op] = {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from effcalc.network.ops.core import (
     Op,
     aten,
+    elementwise,
     only_written,
     per_every_output,
-    per_output,
     register,
 )
 from effcalc.network.ops.saving import no_gradient
@@ -44,22 +44,13 @@ FOREACH = """
 """
 
 register(
+    *(elementwise(name, no_gradient, traffic=only_written) for name in RANDOM.split()),
     *(
-        Op(
-            name,
-            aten(f"{name} {name}_"),
-            elementwise=per_output,
-            traffic=only_written,
-            saves=no_gradient,
-        )
-        for name in RANDOM.split()
-    ),
-    *(
-        Op(f"{name.lstrip('_')}_backward", (f"aten::{name}_backward",), elementwise=per_output)
+        elementwise(f"{name.lstrip('_')}_backward", torch=f"{name}_backward")
         for name in BACKWARD.split()
     ),
     *(
-        Op(f"{name}_backward", (f"aten::_{name}_backward_data",), elementwise=per_output)
+        elementwise(f"{name}_backward", torch=f"_{name}_backward_data")
         for name in ("softmax", "log_softmax")
     ),
     *(

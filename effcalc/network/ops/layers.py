@@ -1,7 +1,6 @@
-"""What networks are built of beside products: activations, sums, pools, normalisations, bags.
+"""Activations, sums, pools and normalisations: most are operators that blocks add to a network.
 
-Each result element counts once. Most are operators that blocks add to a network, which torch builds
-as a module or calls as a function.
+Each result element counts once. torch builds them as a module or calls them as a function.
 """
 
 from __future__ import annotations
@@ -18,19 +17,14 @@ from effcalc.network.ops.autocast import (
     float32_statistics,
 )
 from effcalc.network.ops.core import (
-    Autocast,
-    Op,
     Precision,
     SavedForBackward,
-    Saves,
     TorchFunction,
     TorchModule,
     Traffic,
-    aten,
+    elementwise,
     first_output_written,
-    per_output,
     register,
-    widest,
 )
 from effcalc.network.ops.saving import (
     keeps,
@@ -127,175 +121,113 @@ def _avg_pool_autocast(call: OperatorCall, device: str) -> Precision:
 
 
 register(
-    Op(
-        "relu",
-        aten("relu relu_"),
-        elementwise=per_output,
-        build=_activation("torch.nn:ReLU"),
-        saves=keeps_result,
-        onnx=("Relu",),
-    ),
-    Op(
-        "hardtanh",
-        aten("hardtanh hardtanh_"),
-        elementwise=per_output,
-        build=_activation("torch.nn:Hardtanh", "min_val", "max_val"),
-        saves=keeps(0),
-    ),
-    Op(
-        "silu",
-        aten("silu silu_"),
-        elementwise=per_output,
-        build=_activation("torch.nn:SiLU"),
-        saves=keeps(0),
-        onnx=("Swish",),
-    ),
-    Op(
-        "sigmoid",
-        aten("sigmoid sigmoid_"),
-        elementwise=per_output,
-        build=_sigmoid,
-        saves=keeps_result,
-        onnx=("Sigmoid",),
-    ),
-    Op(
-        "add",
-        aten("add add_"),
-        elementwise=per_output,
-        build=_arithmetic("add"),
-        saves=passes_on,
-        onnx=("Add", "Sum"),
-    ),
-    Op(
-        "mul",
-        aten("mul mul_"),
-        elementwise=per_output,
-        build=_arithmetic("mul"),
-        saves=product,
-        onnx=("Mul",),
-    ),
-    Op(
-        "div",
-        aten("div div_ true_divide"),
-        elementwise=per_output,
-        build=_arithmetic("div"),
-        saves=quotient,
-        onnx=("Div",),
-    ),
-    Op(
+    elementwise("relu", keeps_result, build=_activation("torch.nn:ReLU"), onnx="Relu"),
+    elementwise("hardtanh", keeps(0), build=_activation("torch.nn:Hardtanh", "min_val", "max_val")),
+    elementwise("silu", keeps(0), build=_activation("torch.nn:SiLU"), onnx="Swish"),
+    elementwise("sigmoid", keeps_result, build=_sigmoid, onnx="Sigmoid"),
+    elementwise("add", passes_on, build=_arithmetic("add"), onnx="Add Sum"),
+    elementwise("mul", product, build=_arithmetic("mul"), onnx="Mul"),
+    elementwise("div", quotient, more="true_divide", build=_arithmetic("div"), onnx="Div"),
+    elementwise(
         "pow",
-        aten("pow pow_"),
-        elementwise=per_output,
+        _power,
         build=_arithmetic("pow", "exponent"),
-        saves=_power,
         autocast=float32_on_cuda,
-        onnx=("Pow",),
+        onnx="Pow",
     ),
-    Op(
-        "mean",
-        aten("mean"),
-        elementwise=per_output,
-        build=_mean,
-        saves=keeps_nothing,
-        onnx=("GlobalAveragePool", "ReduceMean"),
+    elementwise(
+        "mean", keeps_nothing, torch="mean", build=_mean, onnx="GlobalAveragePool ReduceMean"
     ),
-    Op(
+    elementwise(
         "avg_pool",
-        aten("avg_pool1d avg_pool2d avg_pool3d"),
-        elementwise=per_output,
+        keeps(0),
+        torch="avg_pool1d avg_pool2d avg_pool3d",
         build=_avg_pool,
-        saves=keeps(0),
         autocast=_avg_pool_autocast,
-        onnx=("AveragePool", "LpPool"),
+        onnx="AveragePool LpPool",
     ),
-    Op(
+    elementwise(
         "adaptive_avg_pool",
-        aten("_adaptive_avg_pool2d _adaptive_avg_pool3d mkldnn_adaptive_avg_pool2d"),
-        elementwise=per_output,
+        keeps(0),
+        torch="_adaptive_avg_pool2d _adaptive_avg_pool3d mkldnn_adaptive_avg_pool2d",
         build=_adaptive_avg_pool,
-        saves=keeps(0),
     ),
-    Op(
+    elementwise(
         "max_pool",
-        aten("max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d mkldnn_max_pool3d"),
-        elementwise=per_output,
+        keeps_input_and_second_result,
+        torch="max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d mkldnn_max_pool3d",
         build=_max_pool,
-        saves=keeps_input_and_second_result,
-        onnx=("MaxPool",),
+        onnx="MaxPool",
     ),
-    Op(
+)
+
+# Results after the first are statistics, masks or scratch for the backward pass alone.
+register(
+    elementwise(
         "batch_norm",
-        aten(
+        _batch_norm_saves,
+        torch=(
             "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
             "_native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update "
             "_batch_norm_with_update_functional cudnn_batch_norm miopen_batch_norm"
         ),
-        elementwise=per_output,
         traffic=first_output_written,
         build=_batch_norm,
-        saves=_batch_norm_saves,
         autocast=float32_statistics,
-        onnx=("BatchNormalization", "LRN"),
+        onnx="BatchNormalization LRN",
     ),
-)
-
-
-def _with_statistics(
-    name: str,
-    torch: str,
-    saves: Saves | None = None,
-    autocast: Autocast = widest,
-    onnx: str = "",
-) -> Op:
-    """Return the record of an operator whose later results are for the backward pass alone."""
-    return Op(
-        name,
-        aten(torch),
-        elementwise=per_output,
+    elementwise(
+        "layer_norm",
+        statistics,
+        torch="native_layer_norm",
         traffic=first_output_written,
-        saves=saves,
-        autocast=autocast,
-        onnx=tuple(onnx.split()),
-    )
-
-
-register(
-    _with_statistics(
-        "layer_norm", "native_layer_norm", statistics, float32_norm_on_cuda, "LayerNormalization"
+        autocast=float32_norm_on_cuda,
+        onnx="LayerNormalization",
     ),
-    _with_statistics(
+    elementwise(
         "group_norm",
-        "native_group_norm",
         statistics,
-        float32_norm_on_cuda,
-        "GroupNormalization InstanceNormalization",
+        torch="native_group_norm",
+        traffic=first_output_written,
+        autocast=float32_norm_on_cuda,
+        onnx="GroupNormalization InstanceNormalization",
     ),
-    _with_statistics(
+    elementwise(
         "rms_norm",
-        "_fused_rms_norm",
         statistics,
-        float32_statistics,
-        "RMSNormalization SimplifiedLayerNormalization",
+        torch="_fused_rms_norm",
+        traffic=first_output_written,
+        autocast=float32_statistics,
+        onnx="RMSNormalization SimplifiedLayerNormalization",
     ),
-    _with_statistics("weight_norm", "_weight_norm_interface", statistics),
-    _with_statistics("native_dropout", "native_dropout _fused_dropout", keeps_second_result),
-    _with_statistics("log_sigmoid", "log_sigmoid_forward", keeps_input_and_second_result),
-    _with_statistics(
-        "nll_loss", "nll_loss_forward nll_loss2d_forward", keeps_input_and_second_result, float32
+    elementwise(
+        "nll_loss",
+        keeps_input_and_second_result,
+        torch="nll_loss_forward nll_loss2d_forward",
+        traffic=first_output_written,
+        autocast=float32,
     ),
-    _with_statistics(
-        "multilabel_margin_loss", "multilabel_margin_loss_forward", keeps_input_and_second_result
+    *(
+        elementwise(name, saves, torch=torch, traffic=first_output_written)
+        for name, saves, torch in (
+            ("weight_norm", statistics, "_weight_norm_interface"),
+            ("native_dropout", keeps_second_result, "native_dropout _fused_dropout"),
+            ("log_sigmoid", keeps_input_and_second_result, "log_sigmoid_forward"),
+            (
+                "multilabel_margin_loss",
+                keeps_input_and_second_result,
+                "multilabel_margin_loss_forward",
+            ),
+            ("ctc_loss", None, "_ctc_loss _cudnn_ctc_loss"),
+        )
     ),
-    _with_statistics("ctc_loss", "_ctc_loss _cudnn_ctc_loss"),
-    Op(
+    elementwise(
         "embedding_bag",
-        aten("_embedding_bag _embedding_bag_forward_only"),
-        elementwise=per_output,
+        torch="_embedding_bag _embedding_bag_forward_only",
         traffic=_bag_traffic,
     ),
-    Op(
+    elementwise(
         "embedding_bag_backward",
-        aten("_embedding_bag_dense_backward _embedding_bag_backward"),
-        elementwise=per_output,
+        torch="_embedding_bag_dense_backward _embedding_bag_backward",
     ),
 )
