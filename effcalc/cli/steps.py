@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from effcalc.cli.options import option
+from effcalc.footprint.optimizer import OPTIMIZERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class StepOptions:
     dtype: Annotated[str, option("--dtype", "TYPES", "fp32, bf16, or amp: autocast with bf16.")] = (
         "fp32"
     )
-    optimizer: Annotated[str, option("--optimizer", "NAME", "sgd, momentum, adam or adamw.")] = (
+    optimizer: Annotated[str, option("--optimizer", "NAME", f"One of {', '.join(OPTIMIZERS)}.")] = (
         "momentum"
     )
     master_weights: Annotated[

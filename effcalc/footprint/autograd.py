@@ -26,7 +26,7 @@ class Node(NamedTuple):
     @property
     def keeps(self) -> bool:
         """Whether anything is kept."""
-        return bool(self.operands or (self.needed and (self.saved.outputs or self.saved.made)))
+        return bool(self.operands or (self.needed and (self.saved.outputs or self.saved.extra)))
 
 
 def nodes(network: Network, device: str) -> list[Node]:

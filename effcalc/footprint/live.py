@@ -18,9 +18,11 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from effcalc.base.process import peak_rss
+from effcalc.footprint.optimizer import OPTIMIZERS
 from effcalc.footprint.step import StepSettings
 from effcalc.models.build import build, recompute
 from effcalc.models.count import explained
+from effcalc.models.modules import resolve
 from effcalc.models.record import storage_of
 from effcalc.models.trace import tensors_in
 from effcalc.network.network import Network
@@ -124,10 +126,9 @@ def _total(tensors: Iterable[torch.Tensor], seen: set[int]) -> int:
 
 
 def _optimizer(name: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    if name in ("sgd", "momentum"):
-        return torch.optim.SGD(parameters, 1e-3, momentum=0.9 if name == "momentum" else 0.0)
-    adam = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    return adam(parameters, 1e-3)
+    record = OPTIMIZERS[name]
+    optimizer: torch.optim.Optimizer = resolve(record.torch)(parameters, **record.arguments)
+    return optimizer
 
 
 # --- CPU ----------------------------------------------------------------------------------------

@@ -9,29 +9,9 @@ from dataclasses import replace
 from effcalc.footprint.step import StepSettings
 from effcalc.network.network import Network, OperatorCall, Tensor, spread
 from effcalc.network.ops import OPS
+from effcalc.network.ops.core import Precision
 
 LOW, HIGH = "bfloat16", "float32"
-
-_LOWER = """
-    conv conv_transpose conv_tbc linear mm bmm mv addmm addbmm baddbmm addmv einsum attention
-    attention_flash attention_efficient attention_cudnn attention_flash_cpu
-"""
-_HIGHER = {
-    "cpu": """
-        log_softmax nll_loss binary_cross_entropy mse_loss smooth_l1_loss huber_loss
-        multi_margin_loss grid_sampler_2d grid_sampler_3d prod fft rfft irfft cdist
-    """,
-    "cuda": """
-        softmax log_softmax nll_loss binary_cross_entropy mse_loss smooth_l1_loss huber_loss
-        multi_margin_loss layer_norm group_norm norm pow exp expm1 log log10 log1p log2 rsqrt
-        reciprocal sum cumsum cumprod prod softplus acos asin cosh sinh tan erfinv cdist
-    """,
-}
-"""What torch.autocast runs in the lower precision, and in float32; by effcalc's operator names.
-
-Source: https://docs.pytorch.org/docs/stable/amp.html, operator lists of CPU and CUDA."""
-
-_NORMS = ("batch_norm", "layer_norm", "group_norm", "rms_norm")
 
 
 def prepared(network: Network, step: StepSettings) -> Network:
@@ -150,7 +130,6 @@ def _autocast(network: Network, device: str) -> Network:
     Weights are cast once and stay cached until autocast ends (the attribute "cached"). Operators
     on neither list take their operands as they are, and make the wider of their dtypes.
     """
-    lower, higher = _LOWER.split(), _HIGHER[device].split()
     fresh = _numbers(network)
     dtypes: dict[int, str] = {}
     cached: dict[str, Tensor] = {}
@@ -184,12 +163,11 @@ def _autocast(network: Network, device: str) -> Network:
 
     for call in network.calls:
         operands = [t._replace(dtype=dtypes.get(t.id, t.dtype)) for t in call.operands]
-        if call.op in lower:
+        precision = _precision(call, device)
+        if precision == "low":
             dtype = LOW
             operands = [cast(call, t, LOW) for t in operands[::-1]][::-1]
-        elif call.op in higher or (
-            device == "cpu" and call.op == "avg_pool" and len(operands[0].shape) == 5
-        ):
+        elif precision == "float32":
             dtype = HIGH
             operands = [cast(call, t, HIGH) for t in operands]
         else:
@@ -197,7 +175,7 @@ def _autocast(network: Network, device: str) -> Network:
             dtype = LOW if read == {LOW} else HIGH
         outputs = []
         for i, t in enumerate(call.outputs):
-            if dtype == LOW and t.dtype == HIGH and not (i and call.op in _NORMS):
+            if dtype == LOW and t.dtype == HIGH and not (i and precision == "statistics"):
                 t = t._replace(dtype=LOW)
                 halved.add(t.storage)
             dtypes[t.id] = t.dtype
@@ -209,6 +187,11 @@ def _autocast(network: Network, device: str) -> Network:
         outputs=tuple(t._replace(dtype=dtypes.get(t.id, t.dtype)) for t in network.outputs),
         storage_bytes=_sizes(network, halved),
     )
+
+
+def _precision(call: OperatorCall, device: str) -> Precision:
+    op = OPS.get(call.op)
+    return op.autocast(call, device) if op is not None else "widest"
 
 
 def _is_float(t: Tensor) -> bool:

@@ -160,11 +160,11 @@ class _Run:
         Noise is drawn before a product, which then does not run.
         """
         saved = self.nodes[i].saved
-        return bool(saved.outputs or (saved.made and not saved.new_storage))
+        return bool(saved.outputs or (saved.extra and not saved.new_storage))
 
     def _made(self, i: int) -> list[Memory]:
         """Allocate what a layer makes for its backward alone."""
-        shapes = self.nodes[i].saved.made
+        shapes = self.nodes[i].saved.extra
         return [self.tape.new(tensor_bytes(Tensor(-1, shape, dtype))) for shape, dtype in shapes]
 
     def _drop_value(self, storage: int) -> None:
@@ -301,11 +301,11 @@ class _Run:
         for p in node.needed:
             if p in node.saved.same and len(given) == len(call.outputs) == 1:
                 whole = call.operands[p].numel >= result.numel
-                if call.operands[p].numel == result.numel or (call.op == "cat" and not whole):
+                if call.operands[p].numel == result.numel or (node.saved.slices and not whole):
                     made[p] = tape.hold(given[0])
                     continue
             new.append(p)
-        if node.saved.apart:
+        if node.saved.per_operand:
             for p in reversed(new):  # by name: "other" before "self"
                 self._apart(call, p, p == new[-1], made, node.saved.scratch)
             for memory in self.kept.pop(i, ()) if again else ():

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from effcalc.base.errors import InputError, one_of
 from effcalc.base.units import Value, dtype_bytes, format_bytes
 from effcalc.footprint.fit import Fitted
+from effcalc.footprint.optimizer import OPTIMIZERS
 from effcalc.footprint.predict import MemoryPrediction
 from effcalc.footprint.step import StepSettings
 from effcalc.footprint.tape import CATEGORIES, Moment
@@ -35,8 +36,6 @@ PHASES = {
     "optimizer": "optimizer step",
 }
 
-_NAMES = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam", "adamw": "AdamW"}
-
 
 class MeasuredRun(NamedTuple):
     """One row: what a prediction is of, in words (`label`, empty for one network alone)."""
@@ -49,7 +48,7 @@ def described(step: StepSettings) -> str:
     """Say in words how a step runs."""
     if not step.train:
         return f"inference, {step.dtype}"
-    parts = [f"training with {_NAMES[step.optimizer]}", step.dtype]
+    parts = [f"training with {OPTIMIZERS[step.optimizer].title}", step.dtype]
     if step.master:
         parts.append("float32 master weights")
     if step.checkpoint != "none":

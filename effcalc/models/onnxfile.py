@@ -15,8 +15,8 @@ from typing import Any
 from effcalc.base.errors import InputError, NeedsError, one_line
 from effcalc.base.units import dtype_bytes
 from effcalc.models.inputs import InputSpec, by_name
-from effcalc.models.onnxops import Mapped, map_node
 from effcalc.network.network import Network, OperatorCall, Param, Shape, Tensor
+from effcalc.network.ops import OnnxCall, OnnxNode, from_onnx
 
 NOTE = (
     "of an ONNX file the parameters are its floating-point initializers of one dimension or more; "
@@ -225,10 +225,10 @@ class _Reader:
                 self._miss(node, " of unknown shape")
                 return None
             results.append((n, *self.shapes[n]))
-        mapped = map_node(node.op_type, operands, attrs, [shape for _, shape, _ in results])
+        mapped = from_onnx(OnnxNode(node.op_type, operands, attrs))
         if mapped is None:
             self._miss(node, "")
-            mapped = Mapped(f"onnx::{node.op_type}", operands)
+            mapped = OnnxCall(f"onnx::{node.op_type}", operands)
         source = mapped.operands[0] if mapped.memory == "view" and mapped.operands else None
         if source is not None and source.param:
             outputs = tuple(Tensor(-1, s, d, -1, source.param) for _, s, d in results)

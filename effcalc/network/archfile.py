@@ -17,27 +17,9 @@ from effcalc.base.errors import InputError, one_line, suggest
 from effcalc.base.toml import MAX_NUMBER, WORDS, TomlTable, read, typed
 from effcalc.base.units import int_text
 from effcalc.network.arch import Arch, Knob, Published, Stage, Variant, merge_equal
-from effcalc.network.blocks import BLOCKS, Block
-from effcalc.network.builder import ACTIVATIONS
+from effcalc.network.blocks import BLOCKS
 from effcalc.network.catalog import find
-
-_CHOICES = {
-    "activation": ("none", *ACTIVATIONS),
-    "se_activation": tuple(ACTIVATIONS),
-    "bypass": ("none", "simple", "complex"),
-}
-_TYPES = {"int": int, "float": float, "bool": bool, "str": str}
-_MAY_BE_ZERO = {"padding", "drop", "dropout", "se_ratio", "pct_3x3", "min_width"}
-
-
-def block_keys(block: Block) -> dict[str, tuple[type, Any]]:
-    """Keys of a block with their type and default (None: required), from its own signature."""
-    code = block.__code__
-    first = code.co_argcount
-    names = code.co_varnames[first : first + code.co_kwonlyargcount]
-    defaults = block.__kwdefaults__ or {}
-    return {n: (_TYPES[block.__annotations__[n]], defaults.get(n)) for n in names}
-
+from effcalc.network.keys import ABOVE_ZERO, Key, block_keys
 
 _TOP = (
     *("name", "title", "source", "notes", "input", "scaling", "knobs", "defaults"),
@@ -172,22 +154,22 @@ def _stage(table: TomlTable, defaults: TomlTable, names: Mapping[str, Any], divi
     keys = block_keys(BLOCKS[block])
     table.only([*_STAGE_KEYS, *keys])
     values: dict[str, Any] = {}
-    for key, (kind, default) in keys.items():
-        source = table if key in table.values else defaults
-        if key in source.values:
-            values[key] = _value(source, key, kind, names)
-        elif default is None:
+    for word, key in keys.items():
+        given = table if word in table.values else defaults
+        if word in given.values:
+            values[word] = _value(given, word, key, names)
+        elif key.default is None:
             raise InputError(
-                f"{table.where}: the key {key!r} is missing; block {block} needs {WORDS[kind]}"
+                f"{table.where}: the key {word!r} is missing; block {block} needs {WORDS[key.kind]}"
             )
         else:
-            values[key] = default
+            values[word] = key.default
     min_width = table.get("min_width", float, 0.0)
     if min_width < 0:
         raise InputError(f"{table.where}: min_width must be at least 0, not {min_width:g}")
     repeats = 0
     if "repeats" in table.values:
-        repeats = _value(table, "repeats", int, names)
+        repeats = _value(table, "repeats", Key(int, limit=ABOVE_ZERO), names)
     return Stage(
         name,
         block,
@@ -201,28 +183,23 @@ def _stage(table: TomlTable, defaults: TomlTable, names: Mapping[str, Any], divi
     )
 
 
-def _value(table: TomlTable, key: str, kind: type, names: Mapping[str, Any]) -> Any:
+def _value(table: TomlTable, name: str, key: Key, names: Mapping[str, Any]) -> Any:
     """A block's value: of the right type, computed where it starts with "=", and in range."""
-    value = table.values[key]
-    where = f"{table.where}: {key}"
+    value = table.values[name]
+    where = f"{table.where}: {name}"
     if isinstance(value, str) and value.startswith("="):
         tree = expr.parse(value[1:], where)
         value = expr.evaluate(tree, names, where)
-        if kind is int and isinstance(value, float) and value.is_integer():
+        if key.kind is int and isinstance(value, float) and value.is_integer():
             value = int(value)
-    value = typed(value, kind, where)
-    choices = _CHOICES.get(key)
-    if choices and value not in choices:
+    value = typed(value, key.kind, where)
+    if key.choices and value not in key.choices:
         raise InputError(
-            f"{where} {one_line(repr(value))} is not known{suggest(value, choices)}; "
-            f"known: {', '.join(choices)}"
+            f"{where} {one_line(repr(value))} is not known{suggest(value, key.choices)}; "
+            f"known: {', '.join(key.choices)}"
         )
-    if kind in (int, float):
-        low = -1 if key == "padding" else 0
-        if value < low or (value == 0 and key not in _MAY_BE_ZERO) or value != value:
-            raise InputError(f"{where} must be above zero, not {value}")
-        if key in ("drop", "dropout", "pct_3x3") and value > 1:
-            raise InputError(f"{where} is a share from 0 to 1, not {value}")
+    if key.limit is not None and not key.limit.holds(value):
+        raise InputError(f"{where} {key.limit.text}, not {value}")
     return value
 
 

@@ -1,18 +1,19 @@
 """The blocks of an architecture file: each is a function that adds its layers to a network.
 
 A block's keyword-only parameters are the keys that a `[[stage]]` of its kind takes; their
-annotations are the types that the file must give. Every channel count goes through `net.width`,
-which scales and rounds as the file says.
+annotations are the types and limits of the file's values (`effcalc.network.keys`). Every channel
+count goes through `net.width`, which scales and rounds as the file says.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 from effcalc.base.errors import InputError
 from effcalc.base.num import floor, maximum, uniform
 from effcalc.network.builder import (
+    Activation,
     Builder,
+    OptionalActivation,
     add_act,
     add_conv,
     add_dropout,
@@ -21,6 +22,7 @@ from effcalc.network.builder import (
     add_sum,
     pool_side,
 )
+from effcalc.network.keys import AtLeast, Positive, PositiveFloat, Share
 from effcalc.network.network import Tensor
 
 Block = Callable[..., Tensor]
@@ -52,15 +54,15 @@ def convolution(
     net: Builder,
     x: Tensor,
     *,
-    channels: int,
-    kernel: int,
-    stride: int = 1,
-    padding: int = -1,
-    groups: int = 1,
+    channels: Positive,
+    kernel: Positive,
+    stride: Positive = 1,
+    padding: Annotated[int, AtLeast(-1)] = -1,
+    groups: Positive = 1,
     bias: bool = False,
     norm: bool = True,
-    activation: str = "relu",
-    dropout: float = 0.0,
+    activation: OptionalActivation = "relu",
+    dropout: Share = 0.0,
 ) -> Tensor:
     """Convolution, then optionally a batch norm and an activation.
 
@@ -80,9 +82,9 @@ def max_pool(
     net: Builder,
     x: Tensor,
     *,
-    kernel: int,
-    stride: int,
-    padding: int = 0,
+    kernel: Positive,
+    stride: Positive,
+    padding: Annotated[int, AtLeast(0)] = 0,
     ceil_mode: bool = False,
 ) -> Tensor:
     """Max pool; torch also writes the int64 index of each maximum."""
@@ -110,7 +112,7 @@ def global_avg_pool(net: Builder, x: Tensor) -> Tensor:
 
 
 @block
-def adaptive_avg_pool(net: Builder, x: Tensor, *, size: int) -> Tensor:
+def adaptive_avg_pool(net: Builder, x: Tensor, *, size: Positive) -> Tensor:
     """Average pool to `size` x `size` pixels, whatever the input's."""
     n, c, *_ = x.shape
     return net.add("", "adaptive_avg_pool", (x,), (n, c, size, size), size=size)
@@ -121,10 +123,10 @@ def local_response_norm(
     net: Builder,
     x: Tensor,
     *,
-    size: int = 5,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-    k: float = 2.0,
+    size: Positive = 5,
+    alpha: PositiveFloat = 1e-4,
+    beta: PositiveFloat = 0.75,
+    k: PositiveFloat = 2.0,
 ) -> Tensor:
     """Normalise across `size` neighbouring channels (Krizhevsky et al. 2012, section 3.3).
 
@@ -159,9 +161,9 @@ def linear(
     net: Builder,
     x: Tensor,
     *,
-    channels: int,
-    activation: str = "none",
-    dropout: float = 0.0,
+    channels: Positive,
+    activation: OptionalActivation = "none",
+    dropout: Share = 0.0,
 ) -> Tensor:
     """Fully connected layer with bias; an image is flattened first."""
     if len(x.shape) > 2:
@@ -180,15 +182,15 @@ def mbconv(
     net: Builder,
     x: Tensor,
     *,
-    channels: int,
-    kernel: int,
-    expansion: float,
-    stride: int = 1,
-    se_ratio: float = 0.0,
+    channels: Positive,
+    kernel: Positive,
+    expansion: PositiveFloat,
+    stride: Positive = 1,
+    se_ratio: Annotated[float, AtLeast(0)] = 0.0,
     skip: bool = True,
-    drop: float = 0.0,
-    activation: str = "relu6",
-    se_activation: str = "relu",
+    drop: Share = 0.0,
+    activation: OptionalActivation = "relu6",
+    se_activation: Activation = "relu",
 ) -> Tensor:
     """Mobile inverted bottleneck (Sandler et al. 2018, table 1), with squeeze-and-excitation.
 
@@ -219,7 +221,12 @@ def mbconv(
 
 @block
 def separable(
-    net: Builder, x: Tensor, *, channels: int, stride: int = 1, activation: str = "relu"
+    net: Builder,
+    x: Tensor,
+    *,
+    channels: Positive,
+    stride: Positive = 1,
+    activation: OptionalActivation = "relu",
 ) -> Tensor:
     """Depthwise separable convolution (Howard et al. 2017): depthwise 3x3, then pointwise."""
     x = _conv_norm_act(net, x, "depthwise", x.shape[1], 3, activation, stride, groups=x.shape[1])
@@ -234,7 +241,7 @@ def _projection(net: Builder, x: Tensor, channels: int, stride: int) -> Tensor:
 
 
 @block
-def basic(net: Builder, x: Tensor, *, channels: int, stride: int = 1) -> Tensor:
+def basic(net: Builder, x: Tensor, *, channels: Positive, stride: Positive = 1) -> Tensor:
     """Residual block of two 3x3 convolutions (He et al. 2016, figure 5 left)."""
     entry, width = x, net.width(channels)
     x = _conv_norm_act(net, x, "conv1", width, 3, "relu", stride)
@@ -248,10 +255,10 @@ def bottleneck(
     net: Builder,
     x: Tensor,
     *,
-    channels: int,
-    expansion: int = 4,
-    stride: int = 1,
-    groups: int = 1,
+    channels: Positive,
+    expansion: Positive = 4,
+    stride: Positive = 1,
+    groups: Positive = 1,
 ) -> Tensor:
     """Residual bottleneck 1x1, 3x3, 1x1 (He et al. 2016, figure 5 right).
 
@@ -269,7 +276,7 @@ def bottleneck(
 
 @block
 def preact_bottleneck(
-    net: Builder, x: Tensor, *, channels: int, expansion: int = 4, stride: int = 1
+    net: Builder, x: Tensor, *, channels: Positive, expansion: Positive = 4, stride: Positive = 1
 ) -> Tensor:
     """Pre-activation bottleneck (He et al. 2016, Identity Mappings, figure 4e).
 
@@ -290,7 +297,7 @@ def preact_bottleneck(
 
 
 @block
-def norm_act(net: Builder, x: Tensor, *, activation: str = "relu") -> Tensor:
+def norm_act(net: Builder, x: Tensor, *, activation: OptionalActivation = "relu") -> Tensor:
     """Batch norm and activation: what closes a pre-activation network."""
     return add_act(net, add_norm(net, x, "norm"), "act", activation)
 
@@ -300,10 +307,10 @@ def fire(
     net: Builder,
     x: Tensor,
     *,
-    expand: float,
-    pct_3x3: float,
-    squeeze_ratio: float,
-    bypass: str = "none",
+    expand: PositiveFloat,
+    pct_3x3: Share,
+    squeeze_ratio: PositiveFloat,
+    bypass: Literal["none", "simple", "complex"] = "none",
 ) -> Tensor:
     """Fire module (Iandola et al. 2016, section 3.2; metaparameters of section 5.1).
 

@@ -151,8 +151,10 @@ def add_norm(net: Builder, x: Tensor, name: str) -> Tensor:
     )
 
 
-# Activation in a file -> (operator, attributes).
-ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+Activation = Literal["relu", "relu6", "silu"]
+OptionalActivation = Literal["none", Activation]
+
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {  # the operator and attributes of each
     "relu": ("relu", {}),
     "relu6": ("hardtanh", {"min_val": 0.0, "max_val": 6.0}),
     "silu": ("silu", {}),

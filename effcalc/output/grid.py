@@ -1,6 +1,6 @@
 """What a table says to a person: its cells as text, and how wide they are.
 
-The formats for people (`formats.py`) share this; formats for programs write exact values.
+The formats for people (`formats/`) share this; formats for programs write exact values.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from effcalc.base.errors import InputError, one_line
 from effcalc.base.paths import to_read
 from effcalc.base.units import UNITS, Value
-from effcalc.output.formats.programs import SCHEMA
+from effcalc.output.formats.json import SCHEMA
 from effcalc.output.table import Column, Row, Table
 
 MAX_BYTES = 64 << 20

@@ -1,6 +1,6 @@
 """Tables: the one shape in which every result leaves effcalc.
 
-A `Table` holds exact Python values; how they are written is the business of `formats.py`.
+A `Table` holds exact Python values; how they are written is the business of `formats/`.
 """
 
 from __future__ import annotations

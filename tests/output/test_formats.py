@@ -82,7 +82,8 @@ class _Html(HTMLParser):
 
 
 def test_every_format_is_registered_once() -> None:
-    assert list(FORMATS) == ["table", "markdown", "rst", "latex", "html", "csv", "json", "jsonl"]
+    assert list(FORMATS) == ["table", "csv", "html", "json", "jsonl", "latex", "markdown", "rst"]
+    assert list(FORMATS) == [format.name for format in FORMATS.values()]
     suffixes = [suffix for format in FORMATS.values() for suffix in format.suffixes]
     assert len(set(suffixes)) == len(suffixes)
 

@@ -1,12 +1,14 @@
-"""The registry of output formats, which `--format` follows."""
+"""The output formats: a file each in this folder, which `--format` follows."""
 
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from effcalc.base.errors import named
+from effcalc.output import formats
 from effcalc.output.grid import TableLook
 
 if TYPE_CHECKING:
@@ -31,51 +33,49 @@ class Format(NamedTuple):
     head: int | None = None  # lines before the first row, where every line after is a row
 
 
-FILES = {
-    "table": "terminal",
-    "markdown": "markdown",
-    "rst": "rst",
-    "latex": "latex",
-    "html": "html",
-    "csv": "programs",
-    "json": "programs",
-    "jsonl": "programs",
-}
-"""The file of each format, in the order in which help lists them."""
+_imported: dict[str, Format] = {}
 
-_read: dict[str, Format] = {}
+
+def _names() -> list[str]:
+    """Return the names of the files in this folder, "table" first."""
+    files = {file for folder in formats.__path__ for file in os.listdir(folder)}
+    names = {file.removesuffix(".py") for file in files if file.endswith(".py")}
+    return sorted(names - {"__init__", "core"}, key=lambda name: (name != "table", name))
 
 
 class _Formats(Mapping[str, Format]):
-    """Every output format by its name; a file is imported when a format of it is asked for."""
+    """Every output format by its name; its file is imported when it is asked for."""
 
     def __getitem__(self, name: str) -> Format:
-        if name not in _read:
-            importlib.import_module(f"effcalc.output.formats.{FILES[name]}")
-        return _read[name]
+        if name not in _imported:
+            if name not in _names():
+                raise KeyError(name)
+            importlib.import_module(f"{formats.__name__}.{name}")
+        return _imported[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(FILES)
+        return iter(_names())
 
     def __len__(self) -> int:
-        return len(FILES)
+        return len(_names())
 
 
 FORMATS = _Formats()
 
 
 def renderer(
-    name: str,
     help: str,
     suffixes: tuple[str, ...] = (),
+    *,
     escape: Callable[[str], str] = str,
     fragment: Renderer | None = None,
     head: int | None = None,
 ) -> Callable[[Renderer], Renderer]:
-    """Register a renderer as the format `name`, implied by files with one of `suffixes`."""
+    """Make a function the renderer of the format that its file is named after."""
 
     def register(render: Renderer) -> Renderer:
-        _read[name] = Format(name, help, suffixes, render, fragment or render, escape, head)
+        name = render.__module__.rpartition(".")[2]
+        _imported[name] = Format(name, help, suffixes, render, fragment or render, escape, head)
         return render
 
     return register
