@@ -143,7 +143,7 @@ class _Runner:
         with torch.no_grad(), self.autocast():
             result = self.module(*self.args, **self.kwargs)
         if not isinstance(result, torch.Tensor) or result.dim() < 2:
-            raise InputError("--verify: the model's result is not one tensor of (batch, classes)")
+            raise InputError("`verify`: the model's result is not one tensor of (batch, classes)")
         shape = (result.shape[0], *result.shape[2:])
         self.labels = torch.zeros(shape, dtype=torch.int64, device=self.device)
 
