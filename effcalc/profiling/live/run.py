@@ -116,7 +116,7 @@ def prepared(settings: Settings) -> Iterator[tuple[torch.device, dict[str, Any]]
     if settings.ranks is not None and device.type == "cuda":
         device = choose_device(f"cuda:{settings.ranks.local}")  # each process has one of its own
     if settings.mode not in MODES:
-        raise InputError(f"--mode: {one_line(settings.mode)!r} is not infer or train")
+        raise InputError(f"`mode`: {one_line(settings.mode)!r} is not infer or train")
     check_dtype(settings.dtype, device)
     if settings.compile:
         _check_compiler(device)
@@ -149,10 +149,10 @@ def prepared(settings: Settings) -> Iterator[tuple[torch.device, dict[str, Any]]
 def _check_compiler(device: torch.device) -> None:
     if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         raise NeedsError(
-            "--compile on a CPU needs a C++ compiler (g++ or clang++), and none is here"
+            "`compile` on a CPU needs a C++ compiler (g++ or clang++), and none is here"
         )
     if device.type == "cuda" and not torch.utils._triton.has_triton():
-        raise NeedsError("--compile on a GPU needs triton, which is not installed or does not work")
+        raise NeedsError("`compile` on a GPU needs triton, which is not installed or does not work")
 
 
 class MemoryRanOutError(RunError):
@@ -264,7 +264,7 @@ def _measure(
                 threads = torch.get_num_threads()
                 draft.noise += disturbances(before, read_counters(), walls, threads)
             if not settled:
-                draft.noise.append("runs still got faster as the warm-up ended: a larger --warmup")
+                draft.noise.append("runs still got faster as the warm-up ended: a larger `warmup`")
         draft.memory = _memory(draft.network, runner, device)
         say("recording layers and kernels")
         draft.profiled = _recorded(module, runner, flush, settings, device, walls)

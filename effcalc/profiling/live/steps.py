@@ -49,7 +49,7 @@ class Runner:
         if self._train:
             trainable = [p for p in owner.parameters() if p.requires_grad]
             if not trainable:
-                raise InputError("--mode train: the model has no trainable parameter")
+                raise InputError("`mode` train: the model has no trainable parameter")
             self._optimizer = torch.optim.SGD(trainable, LEARNING_RATE, MOMENTUM)
             if dtype == "amp" and torch.get_autocast_dtype(device.type) is torch.float16:
                 self._scaler = torch.amp.GradScaler(device.type)
@@ -98,5 +98,5 @@ class Runner:
             return nn.functional.cross_entropy(outputs, self._labels)
         ends = [t for t in tensors_in(outputs) if t.requires_grad]
         if not ends:
-            raise InputError("--mode train: no output depends on a trainable parameter")
+            raise InputError("`mode` train: no output depends on a trainable parameter")
         return torch.stack([t.float().square().mean() for t in ends]).sum()
