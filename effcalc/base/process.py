@@ -179,10 +179,10 @@ class _Child:
         if stop:
             self.cause = "stopped"
         elif self.seconds > self.limits.seconds:
-            self.cause = f"stopped after {format_seconds(self.limits.seconds)} (--time-limit)"
+            self.cause = f"stopped after {format_seconds(self.limits.seconds)} (`time_limit`)"
         elif self.peak > self.limits.memory:
             limit = format_bytes(self.limits.memory)
-            self.cause = f"stopped at {limit} of memory (--memory-limit)"
+            self.cause = f"stopped at {limit} of memory (`memory_limit`)"
 
     def answered(self) -> dict[str, Any]:
         """What it answered, or nothing where that is no answer."""

@@ -25,6 +25,7 @@ from effcalc.base.errors import InputError, one_line, suggest
 from effcalc.cli import commands
 from effcalc.cli.defaults import default_args
 from effcalc.cli.options import Default
+from effcalc.cli.wording import with_options
 
 PROGRAM = "effcalc"
 
@@ -313,7 +314,7 @@ def run(args: Sequence[str], agree: Callable[[list[str]], None] | None = None) -
     except typer.Exit as stop:
         return stop.exit_code
     except InputError as error:
-        file = meta.get("defaults", {}).get(str(error).partition(":")[0])
+        file = meta.get("defaults", {}).get(with_options(str(error)).partition(":")[0])
         if file is None:
             raise
         raise InputError(f"{one_line(file)}: {error}") from None

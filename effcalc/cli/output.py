@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from effcalc.base.errors import RunError, one_line
 from effcalc.base.files import open_output
+from effcalc.cli.wording import table_with_options
 from effcalc.output.formats import find_format
 from effcalc.output.grid import TableLook
 from effcalc.output.table import Table, select, sorted_by, take
@@ -62,7 +63,7 @@ def write_table(table: Table, out: OutputOptions) -> None:
     """Write a table as the user asked for: format, columns, order, digits, caption, place."""
     format = find_format(out.format, out.output or "")
     title = table.title if out.caption is None else out.caption
-    table = replace(table, title=title, command=out.command)
+    table = table_with_options(replace(table, title=title, command=out.command))
     if out.no_notes and format.name != "json":  # a saved table keeps what it says
         table = replace(table, notes=(), conventions={})
     results = _CAPTURED.get()

@@ -239,7 +239,7 @@ ALGORITHMS = {
         Algorithm(
             "gloo",
             "torch's CPU backend as it really sends",
-            "measured on torch 2.14.1 with --verify; see docs/communication.md",
+            "measured on torch 2.14.1 with `verify`; see docs/communication.md",
             gloo.cost,
             gloo.rank,
         ),
@@ -247,7 +247,7 @@ ALGORITHMS = {
 }
 
 
-def find_algorithm(name: str, option: str = "--algorithm") -> Algorithm:
+def find_algorithm(name: str, option: str = "`algorithm`") -> Algorithm:
     """Return an algorithm by name; raises `InputError`."""
     return named(name, ALGORITHMS, "algorithm", option)
 

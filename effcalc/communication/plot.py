@@ -36,10 +36,10 @@ def comm(table: Table, subtitle: str = "") -> Plot:
     rows = list(table.rows)
     if any(row["efficiency"] is None for row in rows):
         raise InputError(
-            "an efficiency needs the compute time: --compute 120ms, or --device NAME --mfu 40%"
+            "an efficiency needs the compute time: `compute` 120ms, or `device` NAME `mfu` 40%"
         )
     if len({row["workers"] for row in rows}) < 2:
-        raise InputError("--workers: a plot is over several, such as 1,8,64,512 or 1:64")
+        raise InputError("`workers`: a plot is over several, such as 1,8,64,512 or 1:64")
     varied = [axis for axis in _AXES if len({row[axis] for row in rows}) > 1]
     names = list(dict.fromkeys(_name(row, varied) for row in rows))
     if len(names) > len(DASHES):

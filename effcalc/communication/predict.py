@@ -127,7 +127,7 @@ def predictions(model: Model, cases: Cases) -> Iterator[CommPrediction]:
                 for algorithm in cases.algorithms:
                     if algorithm.name == "hierarchical" and n % group:
                         raise InputError(
-                            f"--per-node: {n:,} workers are no whole number of nodes of {group:,}; "
+                            f"`per_node`: {n:,} workers are no whole number of nodes of {group:,}; "
                             "the hierarchical algorithm needs one"
                         )
                     yield CommPrediction(model, strategy, setup, algorithm, cluster, plan, spent)
@@ -136,9 +136,9 @@ def predictions(model: Model, cases: Cases) -> Iterator[CommPrediction]:
 def _workers(value: int | float) -> int:
     if not isinstance(value, int) or not 1 <= value <= MAX_WORKERS:
         raise InputError(
-            f"--workers: {value:g} is not a whole number from 1 to {MAX_WORKERS:,}"
+            f"`workers`: {value:g} is not a whole number from 1 to {MAX_WORKERS:,}"
             if isinstance(value, float) or value < 10**15
-            else f"--workers: at most {MAX_WORKERS:,}"
+            else f"`workers`: at most {MAX_WORKERS:,}"
         )
     return value
 
@@ -154,6 +154,6 @@ def compute_seconds(model: Model, device: Device, mfu: float, precision: str, im
     if short not in device.peaks:
         known = ", ".join(device.peaks) or "none"
         raise InputError(
-            f"--precision: {device.name} has no {one_line(short, 40)} peak; it has: {known}"
+            f"`precision`: {device.name} has no {one_line(short, 40)} peak; it has: {known}"
         )
     return 3 * 2 * model.forward_macs() * images / (device.peaks[short] * mfu)

@@ -281,8 +281,8 @@ def pipeline(model: Model, setup: Setup, n: int) -> Plan:
     count = min(4 * n, images) if setup.micro_batches is None else setup.micro_batches
     if count > images:
         raise InputError(
-            f"--micro-batches: {count} are more than the {images} images of {n} workers; "
-            "give fewer, or a larger --batch"
+            f"`micro_batches`: {count} are more than the {images} images of {n} workers; "
+            "give fewer, or a larger `batch`"
         )
     stages = cut(model, n, setup.dtype)
     small, larger = divmod(images, count)
@@ -345,15 +345,15 @@ STRATEGIES = {
 }
 
 
-def find_strategy(name: str, option: str = "--strategy") -> Strategy:
+def find_strategy(name: str, option: str = "`strategy`") -> Strategy:
     """Return a strategy by name; raises `InputError`."""
     return named(name, STRATEGIES, "strategy", option)
 
 
 def check(setup: Setup, strategy: Strategy) -> None:
     """Refuse what a strategy has no use for; raises `InputError`."""
-    one_of(setup.unit, UNITS, "--unit")
+    one_of(setup.unit, UNITS, "`unit`")
     if strategy.pipelined and setup.accumulate > 1:
-        raise InputError("--accumulate: a pipeline has micro-batches of its own: --micro-batches 8")
+        raise InputError("`accumulate`: a pipeline has micro-batches of its own: `micro_batches` 8")
     if not strategy.pipelined and setup.micro_batches is not None:
-        raise InputError("--micro-batches is for --strategy pipeline; others have --accumulate 4")
+        raise InputError("`micro_batches` is for `strategy` pipeline; others have `accumulate` 4")

@@ -56,7 +56,7 @@ def comm_table(
 
 def notes(p: CommPrediction) -> tuple[str, ...]:
     """What the figures of predictions are based on."""
-    bytes_ = "bytes are payload, the mean over the ranks, of which some send more: --per rank"
+    bytes_ = "bytes are payload, the mean over the ranks, of which some send more: `per` rank"
     link = p.cluster.outer
     wires = [f"link: {link.title}, {_link(p, 1)}"]
     if p.cluster.inner != p.cluster.outer:
@@ -187,7 +187,7 @@ def stages_table(title: str, p: CommPrediction) -> Table:
         Column("cut", "cut", "bytes", "activations of one image that go on"),
     )
     if not p.plan.stages:
-        raise InputError("--per stage is for --strategy pipeline")
+        raise InputError("`per` stage is for `strategy` pipeline")
     whole = sum(stage.macs for stage in p.plan.stages)
     rows: list[Row] = [
         {

@@ -50,7 +50,7 @@ def chips(names: str = "all") -> list[Device]:
     if names.strip() == "all":
         found = [d for d in map(load_device, device_names()) if d.on_chip_bytes]
     else:
-        found = [chip(name.strip(), "--on-chip") for name in names.split(",")]
+        found = [chip(name.strip(), "`on_chip`") for name in names.split(",")]
     return sorted(found, key=memory)
 
 

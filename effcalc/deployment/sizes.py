@@ -178,18 +178,18 @@ def int_storage(bits: int) -> Storage:
     return Storage("int", bits)
 
 
-def codebook(bits: int | float, option: str = "--bits") -> Storage:
+def codebook(bits: int | float, option: str = "`bits`") -> Storage:
     """A codebook of 2^bits values; raises `InputError` for other than 1 to 8 bits."""
     return Storage("codebook", _in_bits(bits, option))
 
 
-def pruned(storage: Storage, density: float, index_bits: int, option: str = "--density") -> Storage:
+def pruned(storage: Storage, density: float, index_bits: int, option: str = "`density`") -> Storage:
     """The same with only a share of the weights kept; raises `InputError`."""
     if not 0 < density <= 1:
         raise InputError(
             f"{option}: {density:g} is not a share of weights to keep; write 0.33 for a third"
         )
-    return replace(storage, density=density, index_bits=_in_bits(index_bits, "--index-bits"))
+    return replace(storage, density=density, index_bits=_in_bits(index_bits, "`index_bits`"))
 
 
 def standard(
@@ -203,7 +203,7 @@ def standard(
     Raises `InputError`; Huffman codes are for pruned weights, of which the indices are known.
     """
     if huffman and shares is None:
-        raise InputError("--huffman is for pruned weights; give --density 0.33 too")
+        raise InputError("`huffman` is for pruned weights; give `density` 0.33 too")
     books = [codebook(b) for b in bits]
     found = [Storage(), Storage("float", 16), int_storage(8), int_storage(4), *books]
     for share in shares or ():
@@ -232,7 +232,7 @@ def _in_bits(bits: int | float, option: str) -> int:
 _KEYS = ("density", "bits", "index_bits", "huffman")
 
 
-def parse_compression(text: str, option: str = "--deep-compression") -> Storage:
+def parse_compression(text: str, option: str = "`deep_compression`") -> Storage:
     """Read `density=0.33,bits=6`, with `index_bits=4` and `huffman=yes` unless given."""
     given: dict[str, str] = {}
     for pair in text.split(","):

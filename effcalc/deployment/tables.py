@@ -78,7 +78,7 @@ def sizes_table(
         )
     notes += _storage_notes(storages)
     if chip:
-        notes.append("least chip: of those in effcalc deploy --on-chip all")
+        notes.append("least chip: of those in effcalc deploy `on_chip` all")
     if link:
         notes.append(f"{link.title}: payload alone, without headers or loss")
     return Table("deploy", title, columns, rows, tuple(notes), layout="rows")
@@ -228,7 +228,7 @@ def paper_table(claims: Sequence[Claim]) -> Table:
         Column("reduction", "printed", "text", "how many times smaller than the first"),
         Column("of_printed", "of sizes", "ratio", "by the sizes that the paper prints"),
         Column("ratio", "effcalc", "ratio", "by the exact sizes"),
-        Column("storage", "storage", "text", "as --deep-compression reads it", False),
+        Column("storage", "storage", "text", "as `deep_compression` reads it", False),
         Column("note", "assumed", "text", "of the row", False),
     )
     rows: list[Row] = [

@@ -71,7 +71,7 @@ def predict(network: Network, step: StepSettings | None = None) -> MemoryPredict
                 "...), with the cross entropy as loss; this network has another"
             )
         if not any(p.trainable for call in network.calls for p in call.params):
-            raise InputError(f"{network.name}: has no parameters to train; give --mode infer")
+            raise InputError(f"{network.name}: has no parameters to train; give `mode` infer")
     moments, kept = run(network, step)
     missing = unknown(network) if step.train else {}
     return MemoryPrediction(network, step, tuple(moments), tuple(kept), missing)

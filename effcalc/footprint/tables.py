@@ -146,7 +146,7 @@ def per_table(run: MeasuredRun, per: str, title: str) -> Table:
     """
     if per == "moment":
         return timeline(run.prediction, title)
-    group = PER[one_of(per, [*PER, "moment"], "--per")]
+    group = PER[one_of(per, [*PER, "moment"], "`per`")]
     names = {call.name: group(call) for call, _ in run.prediction.kept}
     weights: dict[str, int] = {}
     kept: dict[str, int] = {}
@@ -323,8 +323,8 @@ def fit_table(fits: Sequence[Fitted], limit: int, step: StepSettings, name: str)
     """The largest batch and the largest φ that fit a memory. Raises `InputError` for none."""
     if all(fit.value is None for fit in fits):
         raise InputError(
-            f"--fit: nothing of {name} fits {format_bytes(limit)}, not even one image; allow more, "
-            "or try --checkpoint block, --dtype bf16 or --zero 3"
+            f"`fit`: nothing of {name} fits {format_bytes(limit)}, not even one image; allow more, "
+            "or try `checkpoint` block, `dtype` bf16 or `zero` 3"
         )
     columns = (
         Column("what", "largest", "text", "what grows"),

@@ -92,7 +92,7 @@ def link_names() -> list[str]:
     return [name for name, is_link in _kinds().items() if is_link]
 
 
-def load_device(name: str, option: str = "--device") -> Device:
+def load_device(name: str, option: str = "`device`") -> Device:
     """Load a device by built-in name or from `file.toml`; raises `InputError`."""
     key, top = _open(name, "device", option)
     if "link" in top.values:
@@ -122,7 +122,7 @@ def load_device(name: str, option: str = "--device") -> Device:
     )
 
 
-def load_link(name: str, option: str = "--link") -> Link:
+def load_link(name: str, option: str = "`link`") -> Link:
     """Load a link by built-in name, from `file.toml`, or as typed: `100Gbps:5us`, `25GB/s`.
 
     Raises `InputError`.

@@ -134,7 +134,7 @@ def _fix_inputs(graph: Any, where: str, specs: list[InputSpec], batch: int) -> F
             if min(sides, default=0) < 0 or not tensor.HasField("shape"):
                 raise InputError(
                     f"{where}: input {one_line(value.name)} has no fixed size; give "
-                    f"--input {one_line(value.name)}=1x3x224x224"
+                    f"`input` {one_line(value.name)}=1x3x224x224"
                 )
             shape = tuple(sides)
         del dims[:]

@@ -285,7 +285,7 @@ class _Exported:
         hint = side["as_expr"].get("hint") or {}
         if "as_int" not in hint:
             raise InputError(
-                f"{self._where}: input {one_line(name)} has no fixed size; give --input"
+                f"{self._where}: input {one_line(name)} has no fixed size; give `input`"
             )
         return int(hint["as_int"])
 

@@ -100,7 +100,7 @@ def described(
         raise InputError(f"{error}; a target is {KINDS}") from None
     _refuse(where, "a network of effcalc's", settings, False, False)
     if inputs:
-        raise InputError(f"{where}: takes its size from {at.arch.name}@image-size=320, not --input")
+        raise InputError(f"{where}: takes its size from {at.arch.name}@image-size=320, not `input`")
     return replace(build(at.arch, at.scaling, batch, at.head), name=where)
 
 
@@ -119,8 +119,8 @@ def wrong_batch(target: str, batch: int, shape: Sequence[int]) -> InputError:
     """Return the error that the input of a target, of this shape, is not of the batch."""
     is_shape, wanted = ("x".join(map(str, s)) for s in (shape, (batch, *shape[1:])))
     return InputError(
-        f"--batch {batch}: the input of {one_line(target)} is {is_shape}; "
-        f"give it as --input {wanted}"
+        f"`batch` {batch}: the input of {one_line(target)} is {is_shape}; "
+        f"give it as `input` {wanted}"
     )
 
 
@@ -147,7 +147,7 @@ def is_code(target: str) -> bool:
 
 
 def _refuse(where: str, what: str, settings: Sequence[str], backward: bool, real: bool) -> None:
-    for option, given in (("--arg", settings), ("--backward", backward), ("--real", real)):
+    for option, given in (("`arg`", settings), ("`backward`", backward), ("`real`", real)):
         if given:
             raise InputError(f"{where}: {option} is for a model in code, and this is {what}")
 

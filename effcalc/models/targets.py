@@ -84,7 +84,7 @@ def load(
         if real:
             args, kwargs = filled(args), filled(kwargs)
     else:
-        raise InputError(f"{one_line(target)}: say what goes in, such as --input 1x3x224x224")
+        raise InputError(f"{one_line(target)}: say what goes in, such as `input` 1x3x224x224")
     if not real and any(not t.is_meta for t in (*module.parameters(), *module.buffers())):
         module, args, kwargs = to_meta((module, args, kwargs), [module])
     return Loaded(name if zoo in ("torchvision", "timm") else target, module, args, kwargs)
@@ -107,9 +107,9 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals or not name.isidentifier():
-            raise InputError(f"--arg: {one_line(text)!r} is not name=value, such as depth=3")
+            raise InputError(f"`arg`: {one_line(text)!r} is not name=value, such as depth=3")
         if name in values:
-            raise InputError(f"--arg: {name} is given twice")
+            raise InputError(f"`arg`: {name} is given twice")
         try:
             values[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -129,7 +129,7 @@ def _made(target: str, values: Mapping[str, Any], real: bool) -> Any:
         owner = getattr(owner, part)
     if isinstance(owner, nn.Module) or (isinstance(owner, tuple) and not callable(owner)):
         if values:
-            raise InputError(f"--arg: {one_line(target)} is a module already and takes none")
+            raise InputError(f"`arg`: {one_line(target)} is a module already and takes none")
         return owner
     if not callable(owner):
         return owner
@@ -137,7 +137,7 @@ def _made(target: str, values: Mapping[str, Any], real: bool) -> Any:
         inspect.signature(owner).bind(**values)
     except TypeError as error:
         raise InputError(
-            f"{one_line(target)}: cannot be called so: {one_line(error)}; give --arg name=value"
+            f"{one_line(target)}: cannot be called so: {one_line(error)}; give `arg` name=value"
         ) from error
     except ValueError:  # a builtin without a signature
         pass
@@ -197,7 +197,7 @@ def _tensors(specs: Sequence[InputSpec], real: bool) -> tuple[tuple[Any, ...], d
 def _dtype(spec: InputSpec) -> torch.dtype:
     dtype = getattr(torch, spec.dtype, None)
     if not isinstance(dtype, torch.dtype):
-        raise InputError(f"--input: torch has no dtype {spec.dtype}")
+        raise InputError(f"`input`: torch has no dtype {spec.dtype}")
     return dtype
 
 

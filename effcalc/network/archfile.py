@@ -47,7 +47,7 @@ def load(
         entry = find(name)
         path, member, variant = entry.path, entry.network, entry.variant
         where = path.name
-    for option, value in (("--classes", classes), ("--in-channels", in_channels)):
+    for option, value in (("`classes`", classes), ("`in_channels`", in_channels)):
         if value is not None and not 1 <= value <= MAX_NUMBER:
             raise InputError(f"{option} must be from 1 to 2^31, not {int_text(value)}")
     top = TomlTable(read(path, where), where)
@@ -88,7 +88,7 @@ def _arch(
             f"it has {', '.join(names)}"
         )
     settings = {k.name: k.default for k in knobs} | preset
-    settings |= {k: _knob_value(knobs, k, v, "--set") for k, v in given.items()}
+    settings |= {k: _knob_value(knobs, k, v, "`knobs`") for k, v in given.items()}
 
     image = top.table("input")
     image.only(("size", "channels", "classes"))

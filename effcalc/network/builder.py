@@ -84,7 +84,7 @@ class Builder:
         if not uniform(size >= 1):
             raise InputError(
                 f"the image is too small, {where} would leave no pixel; "
-                "give a larger --image-size, --resolution or --phi"
+                "give a larger `image_size`, `resolution` or `phi`"
             )
         return size
 

@@ -68,7 +68,7 @@ def read_latency(path: str | Path) -> tuple[float, Row]:
 
 def _table(document: Any, where: str) -> Table:
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise InputError(f"{where}: is not a table that effcalc wrote; use --format json")
+        raise InputError(f"{where}: is not a table that effcalc wrote; use `format` json")
     for key in _TEXTS:
         if not isinstance(document.get(key), str):
             _refuse(where, f"{key} is not text")

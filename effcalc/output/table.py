@@ -98,7 +98,7 @@ def select(table: Table, columns: str | None) -> Table:
         keys = list(known)
     else:
         keys = list(dict.fromkeys(key.strip() for key in columns.split(",")))
-    chosen = tuple(find_column(known, key, "--columns")._replace(default=True) for key in keys)
+    chosen = tuple(find_column(known, key, "`columns`")._replace(default=True) for key in keys)
     return replace(table, columns=chosen)
 
 
@@ -111,7 +111,7 @@ def sorted_by(table: Table, key: str | None) -> Table:
     if key is None:
         return table
     descending = key.startswith("-")
-    column = find_column({c.key: c for c in table.columns}, key.removeprefix("-"), "--sort")
+    column = find_column({c.key: c for c in table.columns}, key.removeprefix("-"), "`sort`")
     rows = take(table.rows, SORT_LIMIT, "sorting")
     filled = [row for row in rows if _sortable(row.get(column.key))]
     empty = [row for row in rows if not _sortable(row.get(column.key))]
@@ -140,7 +140,7 @@ def _too_many(what: str, limit: int, rows: int | None) -> str:
     more = "more" if rows is None else format_count(rows)
     return (
         f"{what} holds at most {limit:,} rows and this has {more}; "
-        "--format csv and --format json without --sort write any number"
+        "`format` csv and `format` json without `sort` write any number"
     )
 
 

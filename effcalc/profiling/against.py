@@ -23,12 +23,12 @@ def check_comparable(old: Table, per: str | None, where: str) -> None:
     """Refuse a saved table that the profile to come cannot be compared with."""
     wanted = {None: "profile", "layer": "profile-layers", "module": "profile-layers"}.get(per, "")
     if not wanted:
-        raise InputError(f"--against compares latencies or layers, not --per {per}")
+        raise InputError(f"`against` compares latencies or layers, not `per` {per}")
     if old.kind != wanted:
-        how = "effcalc profile" if per is None else f"effcalc profile --per {per}"
+        how = "effcalc profile" if per is None else f"effcalc profile `per` {per}"
         raise InputError(
-            f"--against: {one_line(where)} holds a {one_line(old.kind, 40)!r} table; "
-            f"save one with {how} --output FILE.json"
+            f"`against`: {one_line(where)} holds a {one_line(old.kind, 40)!r} table; "
+            f"save one with {how} `output` FILE.json"
         )
 
 

@@ -115,15 +115,15 @@ def load(before: Counters, after: Counters, threads: int) -> Iterator[str]:
     if threads > 1 and spins and (other > OTHER_LOAD or stolen > STEAL):
         yield (
             "OpenMP threads spin while they wait for one that lost its core: "
-            "OMP_WAIT_POLICY=PASSIVE, or fewer --threads"
+            "OMP_WAIT_POLICY=PASSIVE, or fewer `threads`"
         )
 
 
 def _statistics(summary: Summary, samples: Sequence[float]) -> Iterator[str]:
     if summary.runs < ENOUGH:
-        yield f"{summary.runs} runs are too few for an interval: --repeat {ENOUGH} or more"
+        yield f"{summary.runs} runs are too few for an interval: `repeat` {ENOUGH} or more"
     elif summary.precision > PRECISION:
-        yield f"the median is known to ±{summary.precision:.0%} only: a larger --repeat"
+        yield f"the median is known to ±{summary.precision:.0%} only: a larger `repeat`"
     if (summary.p90 - summary.p10) > SPREAD * summary.median:
         yield f"runs differ by {(summary.p90 - summary.p10) / summary.median:.0%} (p10 to p90)"
     if len(samples) >= 2 * ENOUGH:

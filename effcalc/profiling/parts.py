@@ -52,11 +52,11 @@ class _Group:
 def check_per(per: str | None, max_level: int | None, *, compiled: bool) -> None:
     """Refuse a breakdown that there is not, before anything runs."""
     if per is not None:
-        one_of(per, PER, "--per")
+        one_of(per, PER, "`per`")
     if max_level is not None and per not in ("layer", "module"):
-        raise InputError("--max-level is for --per layer and --per module")
+        raise InputError("`max_level` is for `per` layer and `per` module")
     if compiled and per in ("layer", "module"):
-        raise InputError("--compile fuses layers into kernels: --per kernel")
+        raise InputError("`compile` fuses layers into kernels: `per` kernel")
 
 
 def breakdown_table(profile: Profile, per: str, max_level: int | None = None) -> Table:
@@ -67,11 +67,11 @@ def breakdown_table(profile: Profile, per: str, max_level: int | None = None) ->
     """
     batches = {m.batch for m in profile.measurements}
     if len(batches) != 1:
-        raise InputError(f"--per {per} is for one batch size, and this has {len(batches)}")
+        raise InputError(f"`per` {per} is for one batch size, and this has {len(batches)}")
     m = profile.measurements[0]
     recorded = [r.profiled for r in profile.measurements if r.profiled is not None]
     if not recorded:
-        raise InputError(f"--per {per}: nothing was recorded ({m.partial or 'no layers'})")
+        raise InputError(f"`per` {per}: nothing was recorded ({m.partial or 'no layers'})")
     mean = recorded[0] if len(recorded) == 1 else mean_of(recorded)
     if per == "kernel":
         return _kernel_table(profile, m, mean)

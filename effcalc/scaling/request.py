@@ -82,9 +82,9 @@ def scalings(arch: Arch, named: Variant | None, text: ScalingText) -> Many[Scali
     given = [
         option
         for option, is_given in (
-            ("--phi", text.phi is not None),
-            ("--depth, --width, --resolution or --image-size", any(r is not None for r in ratios)),
-            ("--variant", text.variant is not None),
+            ("`phi`", text.phi is not None),
+            ("`depth`, `width`, `resolution` or `image_size`", any(r is not None for r in ratios)),
+            ("`variant`", text.variant is not None),
         )
         if is_given
     ]
@@ -96,27 +96,27 @@ def scalings(arch: Arch, named: Variant | None, text: ScalingText) -> Many[Scali
             f"give {arch.name} with {given[0]}"
         )
     if text.phi is not None:
-        phis = parse_values(text.phi, "--phi")
+        phis = parse_values(text.phi, "`phi`")
         return Many(
             len(phis), lambda: (by_phi(arch, p, text.alpha, text.beta, text.gamma) for p in phis)
         )
     if (text.alpha, text.beta, text.gamma) != (ALPHA, BETA, GAMMA):
-        raise InputError("--alpha, --beta and --gamma are the bases of --phi; give --phi too")
+        raise InputError("`alpha`, `beta` and `gamma` are the bases of `phi`; give `phi` too")
     if named is not None:
         return Many(1, lambda: iter([released(arch, named)]))
     if text.variant is not None:
         variants = [arch.variant(name.strip()) for name in text.variant.split(",")]
         return Many(len(variants), lambda: (released(arch, v) for v in variants))
     if text.resolution is not None and text.image_size is not None:
-        raise InputError("--resolution and --image-size say the same thing; give one of them")
-    depths = _values(text.depth, "--depth")
-    widths = _values(text.width, "--width")
+        raise InputError("`resolution` and `image_size` say the same thing; give one of them")
+    depths = _values(text.depth, "`depth`")
+    widths = _values(text.width, "`width`")
     if text.image_size is not None:
-        sizes = [parse_image_size(size, "--image-size") for size in text.image_size.split(",")]
+        sizes = [parse_image_size(size, "`image_size`") for size in text.image_size.split(",")]
         return _grid(
             (depths, widths, sizes), lambda d, w, size: by_ratios(arch, d, w, image_size=size)
         )
-    rs = _values(text.resolution, "--resolution")
+    rs = _values(text.resolution, "`resolution`")
     return _grid((depths, widths, rs), lambda d, w, r: by_ratios(arch, d, w, r))
 
 
@@ -139,7 +139,7 @@ def settings(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise InputError(f"--set: {one_line(repr(pair))} is not KEY=VALUE, such as sr=0.75")
+            raise InputError(f"`knobs`: {one_line(repr(pair))} is not KEY=VALUE, such as sr=0.75")
         knobs[key.strip()] = value.strip()
     return knobs
 

@@ -202,8 +202,8 @@ def test_members_and_knobs(tmp_path) -> None:
     assert params(":wide", a=3) == 12 * 27 + 12 * 2
     for name, knobs, says in [
         (":wid", {}, r"has no network 'wid' \(did you mean 'wide'\?\); it has mine, wide"),
-        ("", {"a": 10}, "--set a must be from 1 to 9, not 10"),
-        ("", {"a": 1.5}, "--set a must be a whole number, not '1.5'"),
+        ("", {"a": 10}, "`knobs` a must be from 1 to 9, not 10"),
+        ("", {"a": 1.5}, "`knobs` a must be a whole number, not '1.5'"),
         ("", {"b": 1}, "--set: no knob is named 'b'; known: a"),
     ]:
         with pytest.raises(InputError, match=says):
@@ -237,9 +237,9 @@ def complaint_without_head(tmp_path) -> str:
 
 @pytest.mark.parametrize("classes", [0, -1, 2**31 + 1, 10**5000], ids=["0", "-1", "2^31+1", "huge"])
 def test_classes_and_channels_have_a_range(classes: int) -> None:
-    with pytest.raises(InputError, match=r"--classes must be from 1 to 2\^31"):
+    with pytest.raises(InputError, match=r"`classes` must be from 1 to 2\^31"):
         load("resnet-18", classes=classes)
-    with pytest.raises(InputError, match=r"--in-channels must be from 1 to 2\^31"):
+    with pytest.raises(InputError, match=r"`in_channels` must be from 1 to 2\^31"):
         load("resnet-18", in_channels=classes)
 
 

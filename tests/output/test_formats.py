@@ -350,7 +350,7 @@ def test_formats_for_programs_stream(name: str) -> None:
 @pytest.mark.parametrize("name", PEOPLE)
 def test_formats_for_people_have_a_row_limit(name: str) -> None:
     rows = ({"name": "x"} for _ in range(10_001))
-    with pytest.raises(InputError, match=f"--format {name} holds at most 10,000 rows"):
+    with pytest.raises(InputError, match=f"`format` {name} holds at most 10,000 rows"):
         text_of(make(rows), name)
 
 

@@ -42,6 +42,7 @@ def report(
     from effcalc.base.errors import InputError
     from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_text
+    from effcalc.cli.wording import page_with_options
     from effcalc.output import page
     from effcalc.output.plots.style import import_engine
     from effcalc.scaling import report as content
@@ -65,4 +66,5 @@ def report(
     else:
         all_of = [network_at(name, workers) for name in names]
         made = content.comparison_page(names, all_of, report.digits, report.command, not no_plots)
-    write_text(page.write(made, report.digits), report.output, document=True)
+    pieces = page.write(page_with_options(made), report.digits)
+    write_text(pieces, report.output, document=True)

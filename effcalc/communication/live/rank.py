@@ -112,7 +112,7 @@ def _device(place: Place) -> torch.device:
     if place.backend == "gloo":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise NeedsError("--backend nccl needs a CUDA device for each rank; --backend gloo none")
+        raise NeedsError("`backend` nccl needs a CUDA device for each rank; `backend` gloo none")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", place.rank)))
     torch.cuda.set_device(device)
     return device

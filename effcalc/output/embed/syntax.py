@@ -127,7 +127,7 @@ def _rst_image(path: str, alt: str) -> str:
 def _latex_image(path: str, alt: str) -> str:
     if not path.lower().endswith(".png") or re.search(r"[^A-Za-z0-9/._+-]", path):
         raise InputError(
-            "--output: LaTeX includes a .png whose path has letters, digits and ._+- alone"
+            "`output`: LaTeX includes a .png whose path has letters, digits and ._+- alone"
         )
     return f"\\includegraphics[width=\\linewidth]{{{path}}}"
 

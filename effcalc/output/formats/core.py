@@ -90,7 +90,7 @@ def find_format(name: str | None, file_name: str = "") -> Format:
             (f.name for f in FORMATS.values() if file_name.lower().endswith(f.suffixes or ("\0",))),
             "table",
         )
-    return named(name, FORMATS, "format", "--format")
+    return named(name, FORMATS, "format", "`format`")
 
 
 def render(table: Table, format: str = "table", look: TableLook | None = None) -> Iterator[str]:

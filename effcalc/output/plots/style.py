@@ -84,13 +84,13 @@ def check_suffix(path: str) -> str:
     """Return a picture's suffix; raise `InputError` for one that is none of `SUFFIXES`."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"--output: {one_line(path)!r} ends in none of {', '.join(SUFFIXES)}")
+        raise InputError(f"`output`: {one_line(path)!r} ends in none of {', '.join(SUFFIXES)}")
     return suffix
 
 
 def check_theme(name: str) -> str:
     """Return the name of a theme; raise `InputError` for an unknown one."""
-    return named(name, {name: name for name in THEME_NAMES}, "theme", "--theme")
+    return named(name, {name: name for name in THEME_NAMES}, "theme", "`theme`")
 
 
 def save(plot: Plot, path: str | Path, theme: str = "light", width: int = DEFAULT_WIDTH) -> None:

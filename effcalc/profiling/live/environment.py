@@ -28,13 +28,13 @@ def choose_device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, colon, number = name.partition(":")
     if kind not in DEVICES or (colon and not number.isdecimal()):
-        raise InputError(f"--device: {one_line(name)!r} is not one of {', '.join(DEVICES)}, cuda:1")
+        raise InputError(f"`device`: {one_line(name)!r} is not one of {', '.join(DEVICES)}, cuda:1")
     backend = {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.backends.mps}.get(kind)
     if backend is not None and not backend.is_available():
         built = "" if kind != "cuda" or torch.version.cuda else "; this torch is built without CUDA"
-        raise NeedsError(f"--device {kind}: no {kind} device is attached{built}; --device cpu")
+        raise NeedsError(f"`device` {kind}: no {kind} device is attached{built}; `device` cpu")
     if kind == "cuda" and colon and int(number) >= torch.cuda.device_count():
-        raise NeedsError(f"--device {name}: there are {torch.cuda.device_count()} cuda devices")
+        raise NeedsError(f"`device` {name}: there are {torch.cuda.device_count()} cuda devices")
     return torch.device(name)
 
 

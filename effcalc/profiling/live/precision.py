@@ -18,13 +18,13 @@ _TORCH = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 def check_dtype(dtype: str, device: torch.device) -> None:
     """Refuse a format that there is not, or that the device does not have."""
-    one_of(dtype, DTYPES, "--dtype")
+    one_of(dtype, DTYPES, "`dtype`")
     if dtype != "tf32":
         return
     if device.type != "cuda":
-        raise NeedsError("--dtype tf32 needs an NVIDIA GPU (Ampere or later), not a CPU")
+        raise NeedsError("`dtype` tf32 needs an NVIDIA GPU (Ampere or later), not a CPU")
     if torch.cuda.get_device_capability(device) < (8, 0):
-        raise NeedsError("--dtype tf32 needs compute capability 8.0 (Ampere) or later")
+        raise NeedsError("`dtype` tf32 needs compute capability 8.0 (Ampere) or later")
 
 
 def _owners() -> list[Any]:
@@ -72,8 +72,8 @@ def place(
     if to is None and there and torch.float32 not in there:
         name = str(next(iter(there))).removeprefix("torch.")
         own = next((short for short, t in _TORCH.items() if t in there), None)
-        right = f"give --dtype {own}" if own else "give a model in float32"
-        raise InputError(f"--dtype {dtype}: the model's weights are {name}; {right}")
+        right = f"give `dtype` {own}" if own else "give a model in float32"
+        raise InputError(f"`dtype` {dtype}: the model's weights are {name}; {right}")
     layout = torch.channels_last if channels_last else torch.contiguous_format
     module = module.to(device=device, dtype=to)
     if channels_last:

@@ -89,7 +89,7 @@ def prepared(settings: ProfileSettings) -> Iterator[tuple[torch.device, dict[str
     if settings.ranks is not None and device.type == "cuda":
         device = choose_device(f"cuda:{settings.ranks.local}")  # each process has one of its own
     if settings.mode not in MODES:
-        raise InputError(f"--mode: {one_line(settings.mode)!r} is not infer or train")
+        raise InputError(f"`mode`: {one_line(settings.mode)!r} is not infer or train")
     check_dtype(settings.dtype, device)
     if settings.compile:
         _check_compiler(device)
@@ -122,10 +122,10 @@ def prepared(settings: ProfileSettings) -> Iterator[tuple[torch.device, dict[str
 def _check_compiler(device: torch.device) -> None:
     if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         raise NeedsError(
-            "--compile on a CPU needs a C++ compiler (g++ or clang++), and none is here"
+            "`compile` on a CPU needs a C++ compiler (g++ or clang++), and none is here"
         )
     if device.type == "cuda" and not torch.utils._triton.has_triton():
-        raise NeedsError("--compile on a GPU needs triton, which is not installed or does not work")
+        raise NeedsError("`compile` on a GPU needs triton, which is not installed or does not work")
 
 
 class MemoryRanOutError(RunError):
@@ -250,7 +250,7 @@ def _noise_noted(draft: _Draft, settled: bool) -> Iterator[None]:
         if walls:
             draft.noise += disturbances(before, read_counters(), walls, torch.get_num_threads())
         if not settled:
-            draft.noise.append("runs still got faster as the warm-up ended: a larger --warmup")
+            draft.noise.append("runs still got faster as the warm-up ended: a larger `warmup`")
 
 
 def _nothing() -> None:

@@ -75,7 +75,7 @@ class Runner:
             return
         trained = [p for p in owner.parameters() if p.requires_grad]
         if not trained:
-            raise InputError("--mode train: the model has no trainable parameter")
+            raise InputError("`mode` train: the model has no trainable parameter")
         if kind.master:
             self._masters = [(p, nn.Parameter(p.detach().float())) for p in trained]
             trained = [copy for _, copy in self._masters]
@@ -148,5 +148,5 @@ class Runner:
             return nn.functional.cross_entropy(outputs, self.labels)
         ends = [t for t in tensors_in(outputs) if t.requires_grad]
         if not ends:
-            raise InputError("--mode train: no output depends on a trainable parameter")
+            raise InputError("`mode` train: no output depends on a trainable parameter")
         return torch.stack([t.float().square().mean() for t in ends]).sum()

@@ -33,7 +33,7 @@ def front(search: Table) -> Plot:
     """
     known = {column.key for column in search.columns}
     if not known.issuperset(_KEYS):
-        raise InputError("is no table of effcalc search; save one with its --output FILE.json")
+        raise InputError("is no table of effcalc search; save one with its `output` FILE.json")
     table = drawable(search, _KEYS)
     rows = tuple(row for row in table.rows if row["accuracy"] is not None)
     without = len(list(table.rows)) - len(rows)

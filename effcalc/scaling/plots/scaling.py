@@ -63,7 +63,7 @@ def scaling(
     φ: they stand where the rule gives the d·w²·r² of their own coefficients.
     Raises `InputError` where nothing is scaled, or more than one thing.
     """
-    named(figure, FIGURES, "figure", "--figure")
+    named(figure, FIGURES, "figure", "`figure`")
     keys = [*AXES, "pixels", "theory", "growth", figure]
     curve = drawable(curve, keys)
     x = _scaled_axis(curve)
@@ -97,7 +97,7 @@ def _scaled_axis(curve: Table) -> str:
         what = " and ".join(varied) or "nothing"
         raise InputError(
             f"this scales {what}; a plot is over one of φ, depth, width and resolution, "
-            "such as --phi 0:7 or --width 0.5:2:0.25"
+            "such as `phi` 0:7 or `width` 0.5:2:0.25"
         )
     return varied[0]
 

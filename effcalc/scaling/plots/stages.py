@@ -22,7 +22,7 @@ def stages(breakdown: Table) -> Plot:
     Raises `InputError` for more parts than a picture can show.
     """
     table = drawable(breakdown, ("name", *FIGURES))
-    check_rows(len(list(table.rows)), "--per block or --per stage has fewer")
+    check_rows(len(list(table.rows)), "`per` block or `per` stage has fewer")
     per = breakdown.columns[0].title
     total = dict(breakdown.total or {})
     return Plot(

@@ -68,13 +68,13 @@ def near(candidate: Candidate, tolerance: float) -> bool:
 def _some(found: list[Candidate], tolerance: float) -> list[Candidate]:
     if not found:
         raise InputError(
-            f"no candidate has |α·β²·γ² − 2| <= {tolerance:g}; allow a larger --tolerance or give "
-            "a finer --alpha, --beta or --gamma"
+            f"no candidate has |α·β²·γ² − 2| <= {tolerance:g}; allow a larger `tolerance` or give "
+            "a finer `alpha`, `beta` or `gamma`"
         )
     if len(found) > MOST_CANDIDATES:
         raise InputError(
             f"{len(found):,} candidates have |α·β²·γ² − 2| <= {tolerance:g}; at most "
-            f"{MOST_CANDIDATES:,} are searched: give a smaller --tolerance or a coarser grid"
+            f"{MOST_CANDIDATES:,} are searched: give a smaller `tolerance` or a coarser grid"
         )
     return found
 
@@ -197,11 +197,11 @@ def command(text: str) -> list[str]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise InputError(f"--evaluate: {one_line(text)!r} cannot be split: {error}") from None
+        raise InputError(f"`evaluate`: {one_line(text)!r} cannot be split: {error}") from None
     if not words:
-        raise InputError("--evaluate: give a command, such as 'python train.py --depth {d}'")
+        raise InputError("`evaluate`: give a command, such as 'train.sh {d} {w} {px}'")
     for word in words:
-        filled(word, dict.fromkeys(_FIELDS, ""), "--evaluate")
+        filled(word, dict.fromkeys(_FIELDS, ""), "`evaluate`")
     return words
 
 

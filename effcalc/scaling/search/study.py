@@ -163,7 +163,7 @@ class Study:
                 return action()
             except self._away as error:
                 if time.monotonic() > until:
-                    raise RunError(f"--storage: {reason(error)}") from None
+                    raise RunError(f"`storage`: {reason(error)}") from None
                 time.sleep(1)
 
 

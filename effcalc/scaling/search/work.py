@@ -46,7 +46,7 @@ def work(study: Study, run: Run, jobs: int, seconds: float) -> Iterator[Progress
                         continue
                 found = study.progress()
                 if len(causes) >= HOPELESS and not found.accuracies:
-                    raise RunError(f"--evaluate: nothing but failures; the first: {causes[0]}")
+                    raise RunError(f"`evaluate`: nothing but failures; the first: {causes[0]}")
                 yield found
                 if not found.running and not found.waiting:
                     return

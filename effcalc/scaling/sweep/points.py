@@ -112,7 +112,7 @@ def space(text: AxesText, knobs: Sequence[str], random: int | None = None, seed:
     if text.phi is not None or any(b is not None for b in bases):
         if any(r is not None for r in ratios):
             raise InputError(
-                "--phi with its bases, and --depth, --width, --resolution or --image-size, "
+                "`phi` with its bases, and `depth`, `width`, `resolution` or `image_size`, "
                 "exclude each other; give one of the two"
             )
         axes = (
@@ -123,9 +123,9 @@ def space(text: AxesText, knobs: Sequence[str], random: int | None = None, seed:
         )
     else:
         if text.resolution is not None and text.image_size is not None:
-            raise InputError("--resolution and --image-size say the same thing; give one of them")
+            raise InputError("`resolution` and `image_size` say the same thing; give one of them")
         side = (
-            _axis("side", text.resolution, 1.0, drawn, "--resolution")
+            _axis("side", text.resolution, 1.0, drawn, "`resolution`")
             if text.image_size is None
             else Axis("side", _sizes(text.image_size))
         )
@@ -164,13 +164,13 @@ def _sizes(text: str) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     for item in text.split(","):
         if ":" not in item:
-            found.append(parse_image_size(item, "--image-size"))
+            found.append(parse_image_size(item, "`image_size`"))
             continue
-        values = parse_values(item, "--image-size")
-        _few(len(found) + len(values), "--image-size")
+        values = parse_values(item, "`image_size`")
+        _few(len(found) + len(values), "`image_size`")
         for value in values:
             if not isinstance(value, int) or value < 1:
-                raise InputError(f"--image-size: {value} is not a whole number of pixels above 0")
+                raise InputError(f"`image_size`: {value} is not a whole number of pixels above 0")
             found.append((value, value))
     return found
 
@@ -182,18 +182,18 @@ def _settings(knobs: Sequence[str]) -> tuple[dict[str, str], ...]:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip() or not text.strip():
             raise InputError(
-                f"--set: {one_line(repr(pair))} is not KEY=VALUES, such as sr=0.125,0.25"
+                f"`knobs`: {one_line(repr(pair))} is not KEY=VALUES, such as sr=0.125,0.25"
             )
         if ":" in text:
-            numbers = parse_values(text, f"--set {key.strip()}")
-            _few(len(numbers), f"--set {key.strip()}")
+            numbers = parse_values(text, f"`knobs` {key.strip()}")
+            _few(len(numbers), f"`knobs` {key.strip()}")
             listed = [int_text(v) if isinstance(v, int) else repr(v) for v in numbers]
         else:
             listed = [item.strip() for item in text.split(",")]
         values[key.strip()] = listed
     count = math.prod(map(len, values.values()))
     if count > MOST_SETTINGS:
-        raise InputError(f"--set: {count:,} combinations; at most {MOST_SETTINGS:,} are swept")
+        raise InputError(f"`knobs`: {count:,} combinations; at most {MOST_SETTINGS:,} are swept")
     return tuple(dict(zip(values, c, strict=True)) for c in product(*values.values()))
 
 

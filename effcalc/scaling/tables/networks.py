@@ -89,8 +89,8 @@ def arch_table(at: Scaled) -> Table:
         released = (
             f"{v.name} d {v.depth:g} w {v.width:g} {pixels(v.image_size)} px" for v in arch.variants
         )
-        notes.append(f"released (--variant): {'; '.join(released)}")
-    notes += [f"--set {k.name}={arch.settings[k.name]}: {k.help}" for k in arch.knobs]
+        notes.append(f"released (`variant`): {'; '.join(released)}")
+    notes += [f"`knobs` {k.name}={arch.settings[k.name]}: {k.help}" for k in arch.knobs]
     filled = tuple(note for note in notes if not note.endswith(": "))
     return Table("arch", f"{arch.title} ({arch.name})", columns, rows, filled, layout="rows")
 

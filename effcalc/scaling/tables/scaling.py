@@ -169,7 +169,7 @@ def breakdown_table(
 
     `group` replaces the grouping that `per` names. Raises `InputError` for an unknown one.
     """
-    parts = breakdown(network, group or PER[one_of(per, PER, "--per")])
+    parts = breakdown(network, group or PER[one_of(per, PER, "`per`")])
     figures = [f for f in PARTS if f.key != "output" or per != "op"]
     macs = sum(part.cost.macs for part in parts)
     columns = (
