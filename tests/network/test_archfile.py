@@ -204,7 +204,7 @@ def test_members_and_knobs(tmp_path) -> None:
         (":wid", {}, r"has no network 'wid' \(did you mean 'wide'\?\); it has mine, wide"),
         ("", {"a": 10}, "`knobs` a must be from 1 to 9, not 10"),
         ("", {"a": 1.5}, "`knobs` a must be a whole number, not '1.5'"),
-        ("", {"b": 1}, "--set: no knob is named 'b'; known: a"),
+        ("", {"b": 1}, "`knobs`: no knob is named 'b'; known: a"),
     ]:
         with pytest.raises(InputError, match=says):
             params(name, **knobs)
