@@ -57,7 +57,7 @@ def device_name(device: torch.device) -> str:
 
 
 def cache_bytes(device: torch.device) -> int:
-    """Bytes of the last cache of a device, or 64 MiB where it does not say."""
+    """Bytes of the last cache of a device, or 64 MiB where that is not known."""
     unknown = 64 << 20
     if device.type == "cuda":
         return int(getattr(torch.cuda.get_device_properties(device), "L2_cache_size", unknown))
