@@ -10,7 +10,7 @@ docs/communication.md lists where gloo differs from the textbook.
 - reduce_scatter: an all_reduce of the whole vector, of which each rank keeps its part.
 - reduce: a ring's reduce-scatter of segments of at most 1 MiB, and then each rank sends its block
   to the root. Over 2n MiB a block has more than two segments, and rank r sends all of its block
-  but the last two on as well, which nobody needs.
+  but the last two on as well, needlessly.
 - all_gather: a ring in which each part goes as two messages.
 - broadcast: a binomial tree. gather, scatter, all_to_all, send: one message for each pair.
 - barrier: ⌈log2 n⌉ rounds of empty messages.

@@ -84,10 +84,10 @@ def training_model(network: Network) -> Model:
     ready: dict[str, tuple[Param, float]] = {}
     work = _shares(macs)
     for at in range(len(layers) - 1, -1, -1):
-        mine = [p for p in layers[at].params if not p.buffer and p.trainable]
+        own = [p for p in layers[at].params if not p.buffer and p.trainable]
         if layers[at].op == "linear":
-            mine.reverse()
-        for p in mine:
+            own.reverse()
+        for p in own:
             # A shared parameter's gradient is whole after its first user's backward.
             ready.pop(p.key, None)
             ready[p.key] = (p, 1 - work[at])

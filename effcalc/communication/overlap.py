@@ -80,7 +80,7 @@ def seconds(plan: Plan, algorithm: Algorithm, cluster: Cluster) -> float:
 
 
 def _rounds(plan: Plan) -> int:
-    """Times that a pipeline hands on: once less than its m + p − 1 rounds."""
+    """How often a pipeline passes activations on: once less than its m + p − 1 rounds."""
     return plan.micro_batches + len(plan.stages) - 2
 
 

@@ -112,7 +112,7 @@ class Cases:
 def predictions(model: Model, cases: Cases) -> Iterator[CommPrediction]:
     """Predict every case as it is read, by number of workers first.
 
-    Raises `InputError` for one that cannot be.
+    Raises `InputError` for one that is not possible.
     """
     inner, outer = cases.links
     for workers in cases.workers:

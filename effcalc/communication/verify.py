@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from effcalc.communication import gloo
@@ -116,12 +117,11 @@ def difference(
     expected = [(c.op, c.size, c.root) for c in phase.collectives for _ in range(c.repeats)]
     whats = [c.what for c in phase.collectives for _ in range(c.repeats)]
     ran = [(op, size, root) for op, size, _, root in listed]
-    for at in range(max(len(expected), len(ran))):
-        mine = expected[at] if at < len(expected) else None
-        real = ran[at] if at < len(ran) else None
-        if mine != real:
-            text = f"{_text(mine)} ({whats[at]})" if mine else "nothing"
-            return f"{phase.name}, collective {at + 1}: predicted {text}, torch ran {_text(real)}"
+    differ = _first_difference(expected, ran)
+    if differ is not None:
+        at, predicted, real = differ
+        text = f"{_text(predicted)} ({whats[at]})" if predicted else "nothing"
+        return f"{phase.name}, collective {at + 1}: predicted {text}, torch ran {_text(real)}"
     names = {"reduce_scatter": "all_reduce"} if backend == "gloo" else {}
     mapped = [(names.get(op, op), size) for op, size, _ in ran]
     # Of a gather and a scatter only the root has the whole; the recorder has what a rank holds.
@@ -129,15 +129,22 @@ def difference(
         (op, mapped[i][1] if op in ("gather", "scatter") and i < len(mapped) else size)
         for i, (op, size, *_) in enumerate(recorded)
     ]
-    for at in range(max(len(mapped), len(kept))):
-        first = mapped[at] if at < len(mapped) else None
-        second = kept[at] if at < len(kept) else None
-        if first != second:
-            return (
-                f"{phase.name}, collective {at + 1}: the dispatcher saw {_text(first)}, "
-                f"the flight recorder {_text(second)}"
-            )
-    return ""
+    differ = _first_difference(mapped, kept)
+    if differ is None:
+        return ""
+    at, seen, entry = differ
+    return (
+        f"{phase.name}, collective {at + 1}: the dispatcher saw {_text(seen)}, "
+        f"the flight recorder {_text(entry)}"
+    )
+
+
+def _first_difference(
+    one: Sequence[tuple[Any, ...]], other: Sequence[tuple[Any, ...]]
+) -> tuple[int, tuple[Any, ...] | None, tuple[Any, ...] | None] | None:
+    """Return where two sequences first differ, and both items; None past the end of one."""
+    pairs = enumerate(zip_longest(one, other))
+    return next(((at, a, b) for at, (a, b) in pairs if a != b), None)
 
 
 def _text(collective: tuple[Any, ...] | None) -> str:

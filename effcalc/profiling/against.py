@@ -20,7 +20,7 @@ _SAME = ("device", "torch", "threads", "cpu", "driver", "cuda", "tf32", "layout"
 
 
 def check_comparable(old: Table, per: str | None, where: str) -> None:
-    """Refuse a saved table that the profile to come cannot be compared with."""
+    """Refuse a saved table that the new profile cannot be compared with; raises `InputError`."""
     wanted = {None: "profile", "layer": "profile-layers", "module": "profile-layers"}.get(per, "")
     if not wanted:
         raise InputError(f"`against` compares latencies or layers, not `per` {per}")

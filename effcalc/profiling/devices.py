@@ -26,8 +26,8 @@ def device_table(
 ) -> Table:
     """The best of each kind of product by format and layout, and bandwidth by working set.
 
-    `environment` says whose roofs they are; the table's has the caches too, for whoever reads
-    it back (`roofline.roofs_from`).
+    `environment` describes the device; the table's has the caches too, which
+    `roofline.roofs_from` reads back.
     """
     points = list(points)
     name = str(environment.get("device", ""))

@@ -307,7 +307,7 @@ def _device_steps(
             owner = COMMUNICATION
         part = TimeKey(owner, place.phase if place is not None else "", event.name)
         kernels[step].append(_Kernel(event.start, event.end, part, launched))
-    return [_device_step(tally, mine) for tally, mine in zip(tallies, kernels, strict=True) if mine]
+    return [_device_step(tally, own) for tally, own in zip(tallies, kernels, strict=True) if own]
 
 
 def _device_step(tally: _Tally, kernels: list[_Kernel]) -> ProfiledRun:

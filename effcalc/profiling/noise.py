@@ -23,7 +23,7 @@ DRIFT = 0.10
 
 @dataclass(frozen=True)
 class Counters:
-    """What the system has counted up to a moment; None where it does not say.
+    """What the system has counted up to a moment; None where that is not known.
 
     `busy`, `stolen` and `all` are processor seconds of the machine, `own` this process's.
     `throttled` counts periods without processor time by a quota, and throttling by heat.
@@ -76,7 +76,7 @@ def disturbances(
 ) -> list[str]:
     """Name in a few words each what may have disturbed `samples`, seconds of each run.
 
-    `threads` is how many the runs used. An empty list says that nothing was noticed.
+    `threads` is how many the runs used. The list is empty where nothing was noticed.
     """
     notes = [*load(before, after, threads)]
     if before.throttled is not None and after.throttled is not None:

@@ -50,7 +50,7 @@ class _Group:
 
 
 def check_per(per: str | None, max_level: int | None, *, compiled: bool) -> None:
-    """Refuse a breakdown that there is not, before anything runs."""
+    """Refuse an unknown breakdown before anything runs; raises `InputError`."""
     if per is not None:
         one_of(per, PER, "`per`")
     if max_level is not None and per not in ("layer", "module"):

@@ -94,7 +94,7 @@ def _draw(look: PlotLook, table: Table, roofs: Table) -> alt.TopLevelMixin:
 
 
 def _kind(row: dict[str, Any]) -> str:
-    """What a layer's colour says: which kind of roof bounds it."""
+    """Return which kind of roof bounds a layer, which its colour shows."""
     bound = row["bound"]
     if bound is None:
         return "no layer"

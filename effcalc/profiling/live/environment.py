@@ -14,6 +14,7 @@ import torch
 
 from effcalc.base.errors import InputError, NeedsError, one_line
 from effcalc.base.units import Value
+from effcalc.profiling.roofline import Level
 
 UNTESTED = ("mps", "xpu")
 DEVICES = ("cpu", "cuda", *UNTESTED)
@@ -57,17 +58,43 @@ def device_name(device: torch.device) -> str:
 
 
 def cache_bytes(device: torch.device) -> int:
-    """Bytes of the last cache of a device, or 64 MiB where it does not say."""
-    unknown = 64 << 20
+    """Bytes of the last cache of a device, or 64 MiB where that is not known."""
+    return max((int(level.size) for level in cache_levels(device)), default=64 << 20)
+
+
+def cache_levels(device: torch.device) -> tuple[Level, ...]:
+    """The caches of a device by what all threads have of them, smallest first."""
     if device.type == "cuda":
-        return int(getattr(torch.cuda.get_device_properties(device), "L2_cache_size", unknown))
-    sizes = []
-    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        size = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0)
+        return (Level("L2", float(size)),) if size else ()
+    return cpu_caches(Path("/sys/devices/system/cpu"), torch.get_num_threads())
+
+
+def cpu_caches(root: Path, threads: int) -> tuple[Level, ...]:
+    """Read the caches of the first processor; those that it does not share count per thread."""
+    levels: dict[str, float] = {}
+    for folder in sorted(root.glob("cpu0/cache/index*")):
         with suppress(OSError, ValueError):
-            text = path.read_text(encoding="ascii").strip()
-            factor = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 1)
-            sizes.append(int(text.rstrip("KMG")) * factor)
-    return max(sizes, default=unknown)
+            what = {
+                name: (folder / name).read_text(encoding="ascii").strip()
+                for name in ("level", "type", "size", "shared_cpu_list")
+            }
+            if what["type"] == "Instruction":
+                continue
+            factor = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(what["size"][-1:], 1)
+            size = int(what["size"].rstrip("KMG")) * factor
+            sharers = _count(what["shared_cpu_list"])
+            levels[f"L{what['level']}"] = float(size * max(-(-threads // sharers), 1))
+    return tuple(Level(name, size) for name, size in sorted(levels.items(), key=lambda i: i[1]))
+
+
+def _count(ranges: str) -> int:
+    """Count processors in a list such as "0-3,8"."""
+    total = 0
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        total += int(last or first) - int(first) + 1
+    return max(total, 1)
 
 
 def environment(device: torch.device) -> dict[str, Value]:

@@ -17,7 +17,7 @@ _TORCH = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def check_dtype(dtype: str, device: torch.device) -> None:
-    """Refuse a format that there is not, or that the device does not have."""
+    """Refuse an unknown format, and one that the device does not have."""
     one_of(dtype, DTYPES, "`dtype`")
     if dtype != "tf32":
         return

@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -17,10 +16,10 @@ from effcalc.base.files import open_output
 from effcalc.base.units import Value
 from effcalc.output.saved import read_saved
 from effcalc.output.table import Table
-from effcalc.profiling.live.environment import environment
+from effcalc.profiling.live.environment import cache_bytes, environment
 from effcalc.profiling.live.precision import float32_precision
 from effcalc.profiling.live.recording import synchronizer
-from effcalc.profiling.roofline import Level, Point
+from effcalc.profiling.roofline import Point
 
 SECONDS = 0.3  # of repeats for each point
 SLOW = 0.5  # seconds of one run, after which larger ones of the format are left out
@@ -58,7 +57,7 @@ def measure(device: torch.device, dtypes: tuple[str, ...]) -> Iterator[Point]:
                         yield (point := _conv(shape, dtype, layout, device))
                         if point.seconds > SLOW:
                             break
-        largest = 4 * max((int(level.size) for level in cache_levels(device)), default=64 << 20)
+        largest = 4 * cache_bytes(device)
         size = _SMALLEST
         while size <= largest:
             yield from _bandwidth(size, device)
@@ -139,41 +138,6 @@ def _bandwidth(working_set: int, device: torch.device) -> Iterator[Point]:
     a, b, c = (torch.ones(third, device=device) for _ in range(3))
     seconds = _fastest(lambda: torch.add(a, b, out=c), device)
     yield Point("add", "", None, None, working_set, seconds, 0, 3 * a.nbytes)
-
-
-def cache_levels(device: torch.device) -> tuple[Level, ...]:
-    """The caches of a device by what all threads have of them, smallest first."""
-    if device.type == "cuda":
-        size = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0)
-        return (Level("L2", float(size)),) if size else ()
-    return cpu_caches(Path("/sys/devices/system/cpu"), torch.get_num_threads())
-
-
-def cpu_caches(root: Path, threads: int) -> tuple[Level, ...]:
-    """Read the caches of the first processor; those that it does not share count per thread."""
-    levels: dict[str, float] = {}
-    for folder in sorted(root.glob("cpu0/cache/index*")):
-        with suppress(OSError, ValueError):
-            what = {
-                name: (folder / name).read_text(encoding="ascii").strip()
-                for name in ("level", "type", "size", "shared_cpu_list")
-            }
-            if what["type"] == "Instruction":
-                continue
-            factor = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(what["size"][-1:], 1)
-            size = int(what["size"].rstrip("KMG")) * factor
-            sharers = _count(what["shared_cpu_list"])
-            levels[f"L{what['level']}"] = float(size * max(-(-threads // sharers), 1))
-    return tuple(Level(name, size) for name, size in sorted(levels.items(), key=lambda i: i[1]))
-
-
-def _count(ranges: str) -> int:
-    """Count processors in a list such as "0-3,8"."""
-    total = 0
-    for part in ranges.split(","):
-        first, _, last = part.partition("-")
-        total += int(last or first) - int(first) + 1
-    return max(total, 1)
 
 
 # --- the cache ---------------------------------------------------------------------------------
