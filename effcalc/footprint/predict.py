@@ -19,8 +19,8 @@ class MemoryPrediction:
 
     `moments` has what is alive at the end of every operator; of repeated blocks the first, the
     second, the last but one and the last repeat. `kept` has for each layer (all repeats) what
-    autograd keeps on its account. `unknown` counts calls of operators of which nobody knows what
-    autograd keeps; they are taken to keep all that they read and make.
+    autograd keeps on its account. `unknown` counts calls of operators of which it is not
+    known what autograd keeps; they are taken to keep all that they read and write.
     """
 
     network: Network

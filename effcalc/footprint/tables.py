@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from effcalc.base.errors import InputError, one_of
 from effcalc.base.units import Value, dtype_bytes, format_bytes
@@ -12,6 +12,7 @@ from effcalc.footprint.optimizer import OPTIMIZERS
 from effcalc.footprint.predict import MemoryPrediction
 from effcalc.footprint.step import StepSettings
 from effcalc.footprint.tape import CATEGORIES, Moment
+from effcalc.network.network import OperatorCall
 from effcalc.output.table import Column, Row, Table
 from effcalc.scaling import figures
 
@@ -123,7 +124,7 @@ def _row(run: MeasuredRun) -> Row:
 
 
 def _gaps(runs: Sequence[MeasuredRun]) -> list[str]:
-    """Say which operators nobody knows the autograd of."""
+    """Say of which operators it is not known what autograd keeps."""
     calls: dict[str, int] = {}
     for run in runs:
         for op, n in run.prediction.unknown.items():
@@ -147,19 +148,6 @@ def per_table(run: MeasuredRun, per: str, title: str) -> Table:
     if per == "moment":
         return timeline(run.prediction, title)
     group = PER[one_of(per, [*PER, "moment"], "`per`")]
-    names = {call.name: group(call) for call, _ in run.prediction.kept}
-    weights: dict[str, int] = {}
-    kept: dict[str, int] = {}
-    for call, size in run.prediction.kept:
-        name = group(call)
-        kept[name] = kept.get(name, 0) + size
-        own = sum(p.numel * dtype_bytes(p.dtype) for p in call.params if not p.buffer)
-        weights[name] = weights.get(name, 0) + own * call.count
-    most: dict[str, Moment] = {}
-    for m in run.prediction.moments:
-        name = names.get(m.layer, "")
-        if name and (name not in most or m.total > most[name].total):
-            most[name] = m
     columns = (
         Column("name", per, "text", "identical blocks share a row but for first and last"),
         Column("params", "params", "bytes", "parameters"),
@@ -168,8 +156,36 @@ def per_table(run: MeasuredRun, per: str, title: str) -> Table:
         Column("peak", "peak", "bytes", "the most alive, network and all, while it runs"),
         Column("phase", "during", "text", "when that is"),
     )
-    whole = sum(kept.values())
-    rows: list[Row] = [
+    rows = _part_rows(run.prediction, group)
+    whole = run.prediction.kept_bytes
+    total: Row = {
+        "name": "total",
+        "params": sum(row["params"] for row in rows),
+        "kept": whole,
+        "share": 100.0 if whole else None,
+        "peak": run.prediction.peak.total,
+    }
+    return Table(
+        "memory-parts", title, columns, rows, total=total, layout="rows", conventions=UNITS
+    )
+
+
+def _part_rows(prediction: MemoryPrediction, group: Callable[[OperatorCall], str]) -> list[Any]:
+    names = {call.name: group(call) for call, _ in prediction.kept}
+    weights: dict[str, int] = {}
+    kept: dict[str, int] = {}
+    for call, size in prediction.kept:
+        name = group(call)
+        kept[name] = kept.get(name, 0) + size
+        own = sum(p.numel * dtype_bytes(p.dtype) for p in call.params if not p.buffer)
+        weights[name] = weights.get(name, 0) + own * call.count
+    most: dict[str, Moment] = {}
+    for m in prediction.moments:
+        name = names.get(m.layer, "")
+        if name and (name not in most or m.total > most[name].total):
+            most[name] = m
+    whole = prediction.kept_bytes
+    return [
         {
             "name": name,
             "params": weights[name],
@@ -180,16 +196,6 @@ def per_table(run: MeasuredRun, per: str, title: str) -> Table:
         }
         for name in kept
     ]
-    total: Row = {
-        "name": "total",
-        "params": sum(weights.values()),
-        "kept": whole,
-        "share": 100.0 if whole else None,
-        "peak": run.prediction.peak.total,
-    }
-    return Table(
-        "memory-parts", title, columns, rows, total=total, layout="rows", conventions=UNITS
-    )
 
 
 def timeline(prediction: MemoryPrediction, title: str) -> Table:

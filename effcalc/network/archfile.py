@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from effcalc.base import expr
 from effcalc.base.errors import InputError, one_line, suggest
@@ -65,29 +65,9 @@ def _arch(
     """Check a file and return its network `member` ("" for the first)."""
     top.only(_TOP)
     base = str(top.get("name", str))
-    title = top.get("title", str, base)
-    source = top.get("source", str, "")
     knobs = tuple(_knobs(top))
-    preset: dict[str, Any] = {}
-    names = [base]
-    chosen = {"": base}.get(member, member)
-    for table in top.tables("network"):
-        table.only(("name", "title", "source", "set"))
-        names.append(_new_name(table, names))
-        values = {
-            k: _knob_value(knobs, k, v, f"{table.where}: set")
-            for k, v in table.table("set").values.items()
-        }
-        if names[-1] == chosen:
-            preset = values
-            title = table.get("title", str, names[-1])
-            source = table.get("source", str, source)
-    if chosen not in names:
-        raise InputError(
-            f"{top.where}: has no network {one_line(chosen)!r}{suggest(chosen, names)}; "
-            f"it has {', '.join(names)}"
-        )
-    settings = {k.name: k.default for k in knobs} | preset
+    network = _network(top, {"": base}.get(member, member), knobs)
+    settings = {k.name: k.default for k in knobs} | network.preset
     settings |= {k: _knob_value(knobs, k, v, "`knobs`") for k, v in given.items()}
 
     image = top.table("input")
@@ -98,9 +78,9 @@ def _arch(
     if not 0 <= keep <= 1:
         raise InputError(f"{scaling.where}: keep is a share from 0 to 1, not {keep}")
     arch = Arch(
-        name=chosen,
-        title=title,
-        source=source,
+        name=network.name,
+        title=network.title,
+        source=network.source,
         stages=(),
         image_size=_image_size(image),
         in_channels=in_channels or _positive(image, "channels", 3),
@@ -109,13 +89,45 @@ def _arch(
         keep=keep,
         notes=_strings(top, "notes"),
         knobs=knobs,
-        preset=preset,
+        preset=network.preset,
         settings=settings,
         variants=tuple(_variants(top)),
         published=tuple(_published(top, base)),
         file=top.where,
     )
     return _with_stages(arch, top, scaling)
+
+
+class _Network(NamedTuple):
+    """One of the networks of a file, and the knobs that it sets."""
+
+    name: str
+    title: str
+    source: str
+    preset: dict[str, Any]
+
+
+def _network(top: TomlTable, chosen: str, knobs: tuple[Knob, ...]) -> _Network:
+    """Check all networks of a file, and return one."""
+    base = str(top.get("name", str))
+    networks = [_Network(base, top.get("title", str, base), top.get("source", str, ""), {})]
+    for table in top.tables("network"):
+        table.only(("name", "title", "source", "set"))
+        name = _new_name(table, [network.name for network in networks])
+        values = {
+            k: _knob_value(knobs, k, v, f"{table.where}: set")
+            for k, v in table.table("set").values.items()
+        }
+        title = table.get("title", str, name)
+        source = table.get("source", str, networks[0].source)
+        networks.append(_Network(name, title, source, values))
+    names = [network.name for network in networks]
+    if chosen not in names:
+        raise InputError(
+            f"{top.where}: has no network {one_line(chosen)!r}{suggest(chosen, names)}; "
+            f"it has {', '.join(names)}"
+        )
+    return networks[names.index(chosen)]
 
 
 def _with_stages(arch: Arch, top: TomlTable, scaling: TomlTable) -> Arch:

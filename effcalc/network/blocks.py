@@ -13,6 +13,7 @@ from effcalc.base.num import floor, maximum, uniform
 from effcalc.network.builder import (
     Activation,
     Builder,
+    Kernel,
     OptionalActivation,
     add_act,
     add_conv,
@@ -36,16 +37,9 @@ def block(function: Block) -> Block:
 
 
 def _conv_norm_act(
-    net: Builder,
-    x: Tensor,
-    name: str,
-    channels: int,
-    kernel: int,
-    activation: str,
-    stride: int = 1,
-    groups: int = 1,
+    net: Builder, x: Tensor, name: str, channels: int, kernel: Kernel, activation: str
 ) -> Tensor:
-    x = add_conv(net, x, f"{name}.conv", channels, kernel, stride, groups=groups)
+    x = add_conv(net, x, f"{name}.conv", channels, kernel)
     return add_act(net, add_norm(net, x, f"{name}.norm"), f"{name}.act", activation)
 
 
@@ -69,9 +63,8 @@ def convolution(
     `padding` -1 keeps the image's size at stride 1. `dropout` acts on the input.
     """
     x = add_dropout(net, x, "dropout", dropout)
-    same = None if padding < 0 else padding
-    width = net.width(channels, groups)
-    x = add_conv(net, x, "conv", width, kernel, stride, same, groups, bias=bias)
+    window = Kernel(kernel, stride, None if padding < 0 else padding, groups)
+    x = add_conv(net, x, "conv", net.width(channels, groups), window, bias)
     if norm:
         x = add_norm(net, x, "norm")
     return add_act(net, x, "act", activation)
@@ -202,8 +195,8 @@ def mbconv(
     inner = x.shape[1]
     if expansion != 1:
         inner = floor(inner * expansion + 0.5)
-        x = _conv_norm_act(net, x, "expand", inner, 1, activation)
-    x = _conv_norm_act(net, x, "depthwise", inner, kernel, activation, stride, groups=inner)
+        x = _conv_norm_act(net, x, "expand", inner, Kernel(), activation)
+    x = _conv_norm_act(net, x, "depthwise", inner, Kernel(kernel, stride, groups=inner), activation)
     if se_ratio:
         squeezed = maximum(1, floor(entry.shape[1] * se_ratio))
         gate = add_mean(net, x, "se.pool")
@@ -212,7 +205,7 @@ def mbconv(
         gate = add_conv(net, gate, "se.expand", inner, bias=True)
         gate = net.add("se.gate", "sigmoid", (gate,), gate.shape)
         x = net.add("se.scale", "mul", (gate, x), x.shape)
-    x = _conv_norm_act(net, x, "project", net.width(channels), 1, "none")
+    x = _conv_norm_act(net, x, "project", net.width(channels), Kernel(), "none")
     if skip and stride == 1 and uniform(entry.shape[1] == x.shape[1]):
         x = add_dropout(net, x, "drop", drop, "stochastic_depth")
         x = add_sum(net, x, entry)
@@ -229,23 +222,24 @@ def separable(
     activation: OptionalActivation = "relu",
 ) -> Tensor:
     """Depthwise separable convolution (Howard et al. 2017): depthwise 3x3, then pointwise."""
-    x = _conv_norm_act(net, x, "depthwise", x.shape[1], 3, activation, stride, groups=x.shape[1])
-    return _conv_norm_act(net, x, "pointwise", net.width(channels), 1, activation)
+    c = x.shape[1]
+    x = _conv_norm_act(net, x, "depthwise", c, Kernel(3, stride, groups=c), activation)
+    return _conv_norm_act(net, x, "pointwise", net.width(channels), Kernel(), activation)
 
 
 def _projection(net: Builder, x: Tensor, channels: int, stride: int) -> Tensor:
     """Return the shortcut: the input itself, or a 1x1 convolution where its shape changes."""
     if stride == 1 and uniform(x.shape[1] == channels):
         return x
-    return _conv_norm_act(net, x, "shortcut", channels, 1, "none", stride)
+    return _conv_norm_act(net, x, "shortcut", channels, Kernel(1, stride), "none")
 
 
 @block
 def basic(net: Builder, x: Tensor, *, channels: Positive, stride: Positive = 1) -> Tensor:
     """Residual block of two 3x3 convolutions (He et al. 2016, figure 5 left)."""
     entry, width = x, net.width(channels)
-    x = _conv_norm_act(net, x, "conv1", width, 3, "relu", stride)
-    x = _conv_norm_act(net, x, "conv2", width, 3, "none")
+    x = _conv_norm_act(net, x, "conv1", width, Kernel(3, stride), "relu")
+    x = _conv_norm_act(net, x, "conv2", width, Kernel(3), "none")
     x = add_sum(net, x, _projection(net, entry, width, stride))
     return add_act(net, x, "act", "relu")
 
@@ -267,9 +261,9 @@ def bottleneck(
     """
     entry, width = x, net.width(channels, groups)
     out = width * expansion
-    x = _conv_norm_act(net, x, "conv1", width, 1, "relu")
-    x = _conv_norm_act(net, x, "conv2", width, 3, "relu", stride, groups)
-    x = _conv_norm_act(net, x, "conv3", out, 1, "none")
+    x = _conv_norm_act(net, x, "conv1", width, Kernel(), "relu")
+    x = _conv_norm_act(net, x, "conv2", width, Kernel(3, stride, groups=groups), "relu")
+    x = _conv_norm_act(net, x, "conv3", out, Kernel(), "none")
     x = add_sum(net, x, _projection(net, entry, out, stride))
     return add_act(net, x, "act", "relu")
 
@@ -286,13 +280,13 @@ def preact_bottleneck(
     entry, width = x, net.width(channels)
     out = width * expansion
     ready = add_act(net, add_norm(net, x, "norm1"), "act1", "relu")
-    x = add_conv(net, ready, "conv1", width, 1)
-    x = add_conv(
-        net, add_act(net, add_norm(net, x, "norm2"), "act2", "relu"), "conv2", width, 3, stride
-    )
-    x = add_conv(net, add_act(net, add_norm(net, x, "norm3"), "act3", "relu"), "conv3", out, 1)
+    x = add_conv(net, ready, "conv1", width)
+    x = add_act(net, add_norm(net, x, "norm2"), "act2", "relu")
+    x = add_conv(net, x, "conv2", width, Kernel(3, stride))
+    x = add_act(net, add_norm(net, x, "norm3"), "act3", "relu")
+    x = add_conv(net, x, "conv3", out)
     if stride != 1 or not uniform(entry.shape[1] == out):
-        entry = add_conv(net, ready, "shortcut", out, 1, stride)
+        entry = add_conv(net, ready, "shortcut", out, Kernel(1, stride))
     return add_sum(net, x, entry)
 
 
@@ -327,9 +321,9 @@ def fire(
     squeezed = net.width(floor(filters * squeeze_ratio + 0.5))
     x = add_act(net, add_conv(net, x, "squeeze.conv", squeezed, bias=True), "squeeze.act", "relu")
     parts = []
-    for name, share, kernel in (("expand1x1", filters - three, 1), ("expand3x3", three, 3)):
+    for name, share, size in (("expand1x1", filters - three, 1), ("expand3x3", three, 3)):
         if uniform(share > 0):
-            part = add_conv(net, x, f"{name}.conv", net.width(share), kernel, bias=True)
+            part = add_conv(net, x, f"{name}.conv", net.width(share), Kernel(size), bias=True)
             parts.append(add_act(net, part, f"{name}.act", "relu"))
     n, _, h, w = x.shape
     channels = sum(part.shape[1] for part in parts)

@@ -50,7 +50,7 @@ def block_keys(block: Callable[..., Any]) -> dict[str, Key]:
     """Return the keys of a block by their names."""
     code = block.__code__
     names = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
-    types, defaults = get_annotations(block), block.__kwdefaults__ or {}
+    types, defaults = get_annotations(block, eval_str=True), block.__kwdefaults__ or {}
     return {name: _key(types[name], defaults.get(name)) for name in names}
 
 
