@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
@@ -24,7 +24,7 @@ from typer.models import ArgumentInfo, OptionInfo
 from effcalc.base.errors import InputError, one_line, suggest
 from effcalc.cli import commands
 from effcalc.cli.defaults import default_args
-from effcalc.cli.options import Default
+from effcalc.cli.options import Default, Group
 from effcalc.cli.wording import with_options
 
 PROGRAM = "effcalc"
@@ -145,14 +145,13 @@ def expand(function: Callable[..., None]) -> Callable[..., None]:
     parameters: list[inspect.Parameter] = []
     groups: dict[str, tuple[type, list[str]]] = {}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
-        kind = parameter.annotation
-        if is_dataclass(kind) and isinstance(kind, type):
-            flat = [_flatten(f.name, f.type, _field_default(f), kind) for f in fields(kind)]
-            options = [option for option in flat if option is not None]
+        group = _options_of(parameter.annotation)
+        if group is not None:
+            kind, options = group
             groups[parameter.name] = (kind, [option.name for option in options])
             parameters += options
         else:
-            option = _flatten(parameter.name, kind, parameter.default)
+            option = _flatten(parameter.name, parameter.annotation, parameter.default)
             if option is None:
                 raise TypeError(f"{function.__name__}: {parameter.name} is no option or argument")
             parameters.append(option)
@@ -172,8 +171,25 @@ def expand(function: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+def _options_of(annotation: Any) -> tuple[type, list[inspect.Parameter]] | None:
+    """Return the dataclass that a group of options fills, and the options; None for no group."""
+    panel: str | None = None
+    types: Mapping[str, Any] = {}
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        kind: Any = annotation
+        panel, types = getattr(kind, "panel", None), {f.name: f.type for f in fields(kind)}
+    elif get_origin(annotation) is Annotated:
+        kind, *extras = get_args(annotation)
+        panel, types = next((e for e in extras if isinstance(e, Group)), (None, {}))
+    if not types:
+        return None
+    defaults = {f.name: _field_default(f) for f in fields(kind)}
+    flat = [_flatten(name, types[name], defaults[name], panel) for name in types]
+    return kind, [option for option in flat if option is not None]
+
+
 def _flatten(
-    name: str, annotation: Any, default: Any, group: type | None = None
+    name: str, annotation: Any, default: Any, panel: str | None = None
 ) -> inspect.Parameter | None:
     """Return one option as typer reads it, or None where the annotation declares none."""
     if get_origin(annotation) is not Annotated:
@@ -182,9 +198,9 @@ def _flatten(
     info = next((e for e in extras if isinstance(e, (OptionInfo, ArgumentInfo))), None)
     if info is None:
         return None
-    if group is not None:
+    if panel is not None:
         info = copy(info)
-        info.rich_help_panel = getattr(group, "panel", None)
+        info.rich_help_panel = panel
     if default is inspect.Parameter.empty:
         declared = next((e for e in extras if isinstance(e, Default)), None)
         default = default if declared is None else declared.value
@@ -210,7 +226,7 @@ class Command(TyperCommand):
         if meta["agree"] is not None:
             meta["agree"](given)
         words = ctx.command_path.split()[1:]
-        defaults, file = default_args(" ".join(words), self)
+        defaults, file = default_args(" ".join(words), self, command_names)
         names = (default.partition("=")[0] for default in defaults)
         meta["defaults"] = {name: file for name in names if name not in given}
         meta["args"] = [*words, *defaults, *args]

@@ -11,10 +11,10 @@ import typer
 from effcalc.base.errors import CheckFailed, InputError, RunError, need, one_of
 
 if TYPE_CHECKING:
-    from effcalc.cli.options import ScalingOptions
     from effcalc.cli.training import StrategyOptions
     from effcalc.communication.verify import Compared
     from effcalc.output.table import Table
+    from effcalc.scaling.request import ScalingRequest
 
 MAX_RANKS = 64
 
@@ -60,7 +60,7 @@ class VerifyOptions:
 
 def verify(
     network: str,
-    scaling: "ScalingOptions",
+    scaling: "ScalingRequest",
     training: "StrategyOptions",
     options: VerifyOptions,
     title: str,
@@ -71,12 +71,12 @@ def verify(
     `NeedsError`, and `RunError` where a rank fails.
     """
     from effcalc.base.units import parse_seconds
-    from effcalc.cli.networks import one_network
     from effcalc.cli.training import count
     from effcalc.communication.model import training_model
     from effcalc.communication.strategies import check
     from effcalc.communication.tables import verify_table
     from effcalc.communication.verify import VERIFIED, alone, compare, phases
+    from effcalc.scaling.request import one_network
 
     strategies, setups = training.strategies(), training.setups()
     if len(strategies) != 1 or len(setups) != 1:

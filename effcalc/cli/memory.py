@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from effcalc.base.errors import InputError, one_line, one_of
 from effcalc.base.units import parse_count
-from effcalc.cli.networks import scaled_networks
 from effcalc.cli.output import progress
 from effcalc.footprint.fit import Fitted, fit_batch, fit_phi
 from effcalc.footprint.optimizer import OPTIMIZERS
@@ -19,15 +18,13 @@ from effcalc.footprint.step import CHECKPOINTS, DEVICES, PRECISIONS, StepSetting
 from effcalc.footprint.tables import MeasuredRun
 from effcalc.models.target import file_kind, is_code, target_network
 from effcalc.network.network import Network
+from effcalc.scaling.request import scaled_networks
 from effcalc.scaling.scale import Scaled, build
 from effcalc.scaling.tables.scaling import pixels
 
 if TYPE_CHECKING:
-    from effcalc.cli.options import ScalingOptions
     from effcalc.cli.steps import StepOptions
-
-
-_RATIOS = ("depth", "width", "resolution", "image_size")
+    from effcalc.scaling.request import ScalingRequest
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Request:
     input: Sequence[str]
     batches: Sequence[int]
     steps: Sequence[StepSettings]
-    options: ScalingOptions
+    options: ScalingRequest
 
     def network(self, at: Scaled | None, batch: int, train: bool) -> Network:
         """Lay down, or trace, the network of one run."""
@@ -88,10 +85,8 @@ class Request:
         at = self.scaled[0] if self.scaled else None
         fits = [fit_batch(lambda batch: self.network(at, batch, step.train), step, limit)]
         asked = self.options
-        unscaled = all(getattr(asked, name) is None for name in ("phi", *_RATIOS))
-        if at is not None and not at.scaling.variant and unscaled:
-            bases = (asked.alpha, asked.beta, asked.gamma)
-            fits.append(fit_phi(at.arch, bases, self.batches[0], step, limit, at.head))
+        if at is not None and not at.scaling.variant and not asked.scales:
+            fits.append(fit_phi(at.arch, asked.bases, self.batches[0], step, limit, at.head))
         return fits
 
 
@@ -107,7 +102,7 @@ def _label(at: Scaled) -> str:
 
 def request(
     network: str,
-    scaling: ScalingOptions,
+    scaling: ScalingRequest,
     asked: StepOptions,
     arg: Sequence[str] = (),
     input: Sequence[str] = (),

@@ -16,22 +16,21 @@ import pytest
 from effcalc.base import sockets
 from effcalc.base.errors import NeedsError, RunError
 from effcalc.cli import comm_verify
-from effcalc.cli.networks import one_network
-from effcalc.cli.options import ScalingOptions
 from effcalc.communication import buckets
 from effcalc.communication.core import Collective, Phase
 from effcalc.communication.model import training_model
 from effcalc.communication.strategies import STRATEGIES, Setup
 from effcalc.communication.verify import alone, compare, difference, phases
+from effcalc.scaling.request import ScalingRequest, one_network
 from tests.base.test_process import gone
 from tests.cli_helpers import run
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
 
-SQUEEZENET = ("squeezenet-1.1", ScalingOptions(image_size="64", classes=10))
-RESNET = ("resnet-18", ScalingOptions(image_size="32", width="0.25"))
-B0 = ("efficientnet-b0", ScalingOptions(image_size="32", width="0.5"))
+SQUEEZENET = ("squeezenet-1.1", ScalingRequest(image_size="64", classes=10))
+RESNET = ("resnet-18", ScalingRequest(image_size="32", width="0.25"))
+B0 = ("efficientnet-b0", ScalingRequest(image_size="32", width="0.5"))
 SMALL = [
     (*SQUEEZENET, "ddp", Setup()),
     (*RESNET, "ddp", Setup("float16", accumulate=2)),
@@ -58,7 +57,7 @@ def collectives(n: int) -> list[tuple[str, int, int, int]]:
     return [*made, ("barrier", 0, 1, 0)]
 
 
-def asked(network: str, scaling: ScalingOptions, strategy: str, setup: Setup) -> dict:
+def asked(network: str, scaling: ScalingRequest, strategy: str, setup: Setup) -> dict:
     return {
         "network": network,
         "scaling": asdict(scaling),
@@ -312,7 +311,7 @@ def test_ranks_that_hang_are_ended_and_4():
 
 def test_a_ranks_own_error_is_shown():
     with pytest.raises(RunError, match=r"rank \d failed: no network is named 'resnet-7'"):
-        comm_verify.start([asked("resnet-7", ScalingOptions(), "ddp", Setup())], 2, 120)
+        comm_verify.start([asked("resnet-7", ScalingRequest(), "ddp", Setup())], 2, 120)
 
 
 def ranks_of(pid: int) -> list[int]:
@@ -347,7 +346,7 @@ def test_a_rank_that_dies_ends_the_others():
 # --- the real networks -------------------------------------------------------------------------
 
 FULL = [
-    (name, ScalingOptions(image_size="64"), strategy, setup)
+    (name, ScalingRequest(image_size="64"), strategy, setup)
     for name in ("squeezenet-1.1", "efficientnet-b0", "resnet-50")
     for strategy, setup in (
         ("ddp", Setup()),

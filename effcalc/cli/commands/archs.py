@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import OutputOptions, ScalingOptions, complete_network
+from effcalc.cli.options import OutputOptions, complete_network
+from effcalc.cli.scaling import ScalingOptions
 
 Name = Annotated[
     str | None,
@@ -27,9 +28,9 @@ def archs(output: OutputOptions, scaling: ScalingOptions, network: Name = None) 
     effcalc archs squeezenet-1.0 --set freq=4
     effcalc archs my-network.toml --columns all
     """
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
     from effcalc.network.catalog import built_in_names
+    from effcalc.scaling.request import one_network
     from effcalc.scaling.scale import scale
     from effcalc.scaling.tables.networks import arch_table, archs_table
 

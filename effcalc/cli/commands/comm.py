@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from effcalc.cli.comm_verify import VerifyOptions
-from effcalc.cli.options import Network, OutputOptions, ScalingOptions
+from effcalc.cli.options import Network, OutputOptions
+from effcalc.cli.scaling import ScalingOptions
 from effcalc.cli.training import ComputeOptions, LinkOptions, StrategyOptions
 
 Per = Annotated[
@@ -48,11 +49,11 @@ def comm(
     """
     from effcalc.base.errors import InputError, one_of
     from effcalc.cli.comm_verify import confirm, verify
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
     from effcalc.cli.training import predicted
     from effcalc.communication.model import training_model
     from effcalc.communication.tables import BREAKDOWNS, comm_table
+    from effcalc.scaling.request import one_network
 
     checked.check()
     at = one_network(network, scaling, "comm")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import DEFAULT_NETWORK, Network, OutputOptions, ScalingOptions
+from effcalc.cli.options import DEFAULT_NETWORK, Network, OutputOptions
+from effcalc.cli.scaling import ScalingOptions
 
 if TYPE_CHECKING:
     from effcalc.deployment.sizes import Storage
@@ -134,11 +135,11 @@ def deploy(
     """
     from effcalc.base.errors import InputError
     from effcalc.base.units import parse_count, parse_values
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
     from effcalc.deployment.sizes import parse_compression, standard, steps
     from effcalc.deployment.tables import sizes_table
     from effcalc.hardware.files import load_link
+    from effcalc.scaling.request import one_network
 
     asked = {
         "--deep-compression": deep_compression is not None,
@@ -168,7 +169,7 @@ def deploy(
         if value is not None and mode not in use:
             instead = f"leave out {mode}" if "" in use else f"it is for {use[0]}"
             raise InputError(f"{option} is not for this table; {instead}")
-    if mode in ("--paper", "--read") and (network, scaling) != (DEFAULT_NETWORK, ScalingOptions()):
+    if mode in ("--paper", "--read") and not (network == DEFAULT_NETWORK and scaling.plain):
         raise InputError(f"{mode} is about networks of its own; leave out network and scaling")
     count = parse_count(clients, "--clients")
     if count < 1 or (count > 1 and link is None):
@@ -222,18 +223,14 @@ def _largest(network: str, scaling: ScalingOptions, name: str, storages: list[St
     from effcalc.base.errors import InputError
     from effcalc.deployment.onchip import chip, largest_on
     from effcalc.deployment.tables import chip_fit_table
-    from effcalc.network.archfile import load
-    from effcalc.scaling.request import settings
+    from effcalc.scaling.request import load_unscaled, settings
 
     device = chip(name, "--fit-device")
-    asked = (scaling.phi, scaling.depth, scaling.width, scaling.resolution)
-    if any(v is not None for v in (*asked, scaling.image_size, scaling.variant)):
+    if scaling.scales:
         raise InputError("--fit-device finds the scaling itself; give none")
-    arch, named = load(network, settings(scaling.settings), scaling.classes, scaling.in_channels)
-    if named is not None:
-        raise InputError(f"{network} is a released scaling; give {arch.name} with --fit-device")
-    bases = (scaling.alpha, scaling.beta, scaling.gamma)
-    fits = largest_on(device, arch, storages, bases, not scaling.no_head)
+    knobs, sizes = settings(scaling.knobs), (scaling.classes, scaling.in_channels)
+    arch = load_unscaled(network, knobs, *sizes, "give {} with --fit-device")
+    fits = largest_on(device, arch, storages, scaling.bases, not scaling.no_head)
     return chip_fit_table(fits, device, f"{arch.title}, the largest on {device.title}")
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import Batch, Network, ScalingOptions
+from effcalc.cli.options import Batch, Network
+from effcalc.cli.scaling import ScalingOptions
 
 Output = Annotated[
     str,
@@ -49,8 +50,8 @@ def export(
 
     from effcalc.base.errors import InputError, need, one_line
     from effcalc.base.files import check_output, open_output
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_text
+    from effcalc.scaling.request import one_network
     from effcalc.scaling.scale import build
 
     suffix = output[output.rfind(".") :] if "." in output else ""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import DEFAULT_NETWORK, Args, Inputs, OutputOptions, ScalingOptions
+from effcalc.cli.options import DEFAULT_NETWORK, Args, Inputs, OutputOptions
+from effcalc.cli.scaling import ScalingOptions
 from effcalc.cli.steps import StepOptions
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from effcalc.cli.options import (
     Inputs,
     MaxLevel,
     OutputOptions,
-    ScalingOptions,
 )
+from effcalc.cli.scaling import ScalingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -336,9 +336,9 @@ def _source(
 ) -> tuple[str, Source]:
     """Return what is profiled, by name, and what makes it."""
     from effcalc.base.errors import InputError, one_line
-    from effcalc.cli.networks import one_network
     from effcalc.models.target import file_kind, is_code
     from effcalc.profiling.live.subject import from_scaled, from_target
+    from effcalc.scaling.request import one_network
 
     where = one_line(network)
     kind = file_kind(network)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import ScalingOptions, Workers, complete_network
+from effcalc.cli.options import Workers, complete_network
 from effcalc.cli.pictures import ReportOptions
+from effcalc.cli.scaling import ScalingOptions
 
 Names = Annotated[
     list[str] | None,
@@ -40,13 +41,12 @@ def report(
     effcalc report alexnet squeezenet-1.0 --output small.html
     """
     from effcalc.base.errors import InputError
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_text
     from effcalc.cli.wording import page_with_options
     from effcalc.output import page
     from effcalc.output.plots.style import import_engine
     from effcalc.scaling import report as content
-    from effcalc.scaling.request import network_at
+    from effcalc.scaling.request import network_at, one_network
 
     if not no_plots:
         import_engine()

@@ -57,15 +57,13 @@ def search(
 
     from effcalc.base.errors import InputError, RunError
     from effcalc.cli.output import write_table
-    from effcalc.network.archfile import load
-    from effcalc.scaling.request import settings
+    from effcalc.scaling.request import load_unscaled, settings
     from effcalc.scaling.search.candidates import COSTS, ranking
     from effcalc.scaling.search.table import search_table
 
     _agree(options, study)
-    arch, named = load(network, settings(options.settings), options.classes, options.in_channels)
-    if named is not None:
-        raise InputError(f"{network} is a released scaling; search {arch.name} instead")
+    knobs, sizes = settings(options.settings), (options.classes, options.in_channels)
+    arch = load_unscaled(network, knobs, *sizes, "search {} instead")
     candidates, accuracies, notes = _candidates(options)
     head = not options.no_head
     networks = [c.at(arch, options.phi, workers, head) for c in candidates]

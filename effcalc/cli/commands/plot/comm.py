@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from effcalc.cli.options import Network, ScalingOptions
+from effcalc.cli.options import Network
 from effcalc.cli.pictures import PlotOptions
+from effcalc.cli.scaling import ScalingOptions
 from effcalc.cli.training import ComputeOptions, LinkOptions, StrategyOptions
 
 
@@ -26,12 +27,12 @@ def comm(
     effcalc plot comm --algorithm ring,tree --compute 100ms -o efficiency.html
     """
     from effcalc.base.units import format_seconds
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_plot
     from effcalc.cli.training import predicted
     from effcalc.communication import plot as kind
     from effcalc.communication.model import training_model
     from effcalc.communication.tables import comm_table
+    from effcalc.scaling.request import one_network
 
     at = one_network(network, scaling, "plot comm")
     asked = predicted(training_model(at.network), training, wires, spent)

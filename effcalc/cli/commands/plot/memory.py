@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from effcalc.cli.options import Network, ScalingOptions
+from effcalc.cli.options import Network
 from effcalc.cli.pictures import PlotOptions
+from effcalc.cli.scaling import ScalingOptions
 from effcalc.cli.steps import StepOptions
 
 
