@@ -42,7 +42,7 @@ def _adam(name: str, title: str, torch: str) -> Optimizer:
 
     The denominator is the root of the second moment, divided by the bias correction: on CPU both
     are alive, with the number (8 bytes) to divide by, and torch's loop still has a name for the
-    result when the next parameter's are made. On CUDA the division is in place.
+    result when it allocates the next parameter's. On CUDA the division is in place.
     """
     return Optimizer(
         name,

@@ -23,7 +23,7 @@ STACK = {
 }
 """Layers of the stack from below, and what they are called; buffers lie with the parameters."""
 
-PHASES = {"forward": "forward", "recompute": "again", "backward": "backward", "optimizer": "update"}
+PHASES = {"forward": "forward", "backward": "backward", "optimizer": "update"}
 
 
 def memory(timeline: Table) -> Plot:

@@ -66,7 +66,7 @@ def attention_softmax(call: OperatorCall) -> int:
 
 
 def attention_backward_macs(call: OperatorCall) -> int:
-    """Five products: the scores again, and the gradients of q, k (E each), v and p (Ev each).
+    """Five products: the scores recomputed, and the gradients of q, k (E each), v and p (Ev each).
 
     Operands: gradient of the output, q, k, v, ...
     """
@@ -75,7 +75,7 @@ def attention_backward_macs(call: OperatorCall) -> int:
 
 
 def attention_backward_softmax(call: OperatorCall) -> int:
-    """The probabilities again and the gradient of the scores: two results for each pair."""
+    """The probabilities recomputed, and the gradient of the scores: two results for each pair."""
     return 2 * _pairs(call, 1)
 
 

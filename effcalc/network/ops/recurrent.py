@@ -1,8 +1,8 @@
 """Recurrent layers as fused operators; unfused ones show as matrix products and activations.
 
-`elementwise` is what the unfused cell makes, gate by gate, so that both ways agree: of h units
-a step of an LSTM makes 13h (sums of two projections 4h, four gate activations 4h, three
-products, a sum and a tanh of the cell 5h), a GRU 10h, a plain RNN 2h.
+`elementwise` counts the results of the unfused cell, gate by gate, so that fused and unfused have
+the same figures: of h units a step of an LSTM has 13h (sums of two projections 4h, four gate
+activations 4h, three products, a sum and a tanh of the cell 5h), a GRU 10h, a plain RNN 2h.
 """
 
 from __future__ import annotations
