@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from effcalc.base.errors import InputError, one_line, suggest
 from effcalc.base.units import parse_count, parse_number
-from effcalc.deployment.huffman import code_lengths
+from effcalc.deployment.huffman import mean_length
 from effcalc.deployment.positions import distances, expected_padding
 from effcalc.network.network import Network, Shape
 
@@ -26,7 +26,7 @@ INDEX_BITS = 4
 
 FLOATS = {"float32": 32, "float16": 16}
 MAX_BITS = 8  # of a codebook's numbers and of an index
-_LENGTH_BITS = 4  # of a code's length, 0 to 12
+_LENGTH_BITS = 4  # of a code's length, 0 to 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +165,7 @@ def _compressed(n: int, channels: int, storage: Storage, counted: int | None) ->
 @lru_cache(maxsize=64)
 def _index_length(density: float, index_bits: int) -> float:
     """Mean length of an index's Huffman code where weights are kept at random."""
-    shares = distances(density, index_bits)
-    return sum(p * n for p, n in zip(shares, code_lengths(shares), strict=True))
+    return mean_length(distances(density, index_bits))
 
 
 def _bytes(bits: int | Fraction) -> int:

@@ -266,7 +266,7 @@ def shipped_table(
         Column("smaller", "smaller", "ratio", "float32 over it"),
         Column("values", "values", "bytes", "weights, or their codes"),
         Column("indices", "indices", "bytes", "positions of the weights kept"),
-        Column("tables", "tables", "bytes", "codebooks, code lengths, lanes"),
+        Column("tables", "tables", "bytes", "codebooks, and how long each code is"),
         Column("kept", "floats", "bytes", "what stays as it was", False),
         Column("formula", "formula", "bytes", "expected from the architecture alone"),
         Column("padding", "padding", "int", "zeros stored for long gaps", False),
@@ -284,18 +284,18 @@ def shipped_table(
         }
         for step, size in shipped.steps.items()
     ]
-    for step, total in (("predicted file", shipped.predicted), (written, len(shipped.data))):
-        if step is not None:
-            rows.append({"step": step, "size": total, "smaller": base / total})
+    total = len(shipped.data)
+    rows.append({"step": written or "file", "size": total, "smaller": base / total})
     names = "by their names" if how == "names" else "by their shapes alone, not by their names"
     notes = [
         f"the file's tensors match the network's {names}",
         f"coded: {shipped.coded} of {shipped.tensors} tensors; the others stay as they were",
         f"error of the coded weights: {format_percent(shipped.error * 100)} of their root mean "
         "square, without training again",
-        "entropy bound: of any code of single symbols; formula: weights at random positions",
-        "predicted: by counting symbols, with names and checksum; decoded weights equal the "
-        "quantised ones bit for bit",
+        "entropy bound: of one code for all of a tensor's values, and one for its indices; formula: "
+        "weights at random positions",
+        "the file has names and a checksum too; decoded, it equals the quantised weights bit for "
+        "bit",
     ]
     return Table("deploy-weights", title, columns, rows, tuple(notes), layout="rows")
 
@@ -315,12 +315,12 @@ def effz_table(tensors: Sequence[StoredTensor], title: str) -> Table:
             "name": t.name,
             "shape": "x".join(map(str, t.shape)) or "scalar",
             "stored": t.dtype if t.centroids is None else f"{len(t.centroids)} centroids",
-            "entries": t.streams[0].count if t.streams else None,
-            "bytes": t.payload_bytes,
-            "bits": 8 * t.payload_bytes / t.numel if t.numel else None,
+            "entries": t.entries if t.streams else None,
+            "bytes": t.sizes.total,
+            "bits": 8 * t.sizes.total / t.numel if t.numel else None,
         }
         for t in tensors
     ]
-    total: Row = {"name": "total", "bytes": sum(t.payload_bytes for t in tensors)}
+    total: Row = {"name": "total", "bytes": sum(t.sizes.total for t in tensors)}
     notes = ("checksum and every code are right: all tensors decode",)
     return Table("deploy-file", title, columns, rows, notes, total, layout="rows")

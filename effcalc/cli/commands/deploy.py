@@ -122,6 +122,7 @@ def _compressed(at: Scaled, weights: str, compression: Storage, write: str | Non
     from effcalc.deployment.tables import shipped_table
 
     need("numpy", "--weights", "deploy")
+    need("safetensors", "--weights", "deploy")
     from effcalc.deployment import safetensors
     from effcalc.deployment.match import matched
     from effcalc.deployment.ship import compress
@@ -145,6 +146,7 @@ def _file(read: str, restore: str | None) -> Table:
     from effcalc.deployment.tables import effz_table
 
     need("numpy", "--read", "deploy")
+    need("safetensors", "--read", "deploy")
     from effcalc.deployment import effz, safetensors
 
     if restore is not None:
