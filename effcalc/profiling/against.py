@@ -15,8 +15,8 @@ _KEYS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 """What tells rows apart in each kind of table that can be compared, and the time in it."""
 
-_SAME = ("device", "torch", "threads", "cpu", "driver", "cuda", "tf32", "layout", "caches",
-         "compiled", "OMP_WAIT_POLICY")  # fmt: skip
+_SAME = ("device", "torch", "runtime", "threads", "cpu", "driver", "cuda", "tf32", "layout",
+         "caches", "compiled", "OMP_WAIT_POLICY")  # fmt: skip
 
 
 def check_comparable(old: Table, per: str | None, where: str) -> None:
