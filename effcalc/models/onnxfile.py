@@ -132,22 +132,16 @@ def buffers_of(graph: Any) -> set[str]:
     }
 
 
-def numpy_name(number: int) -> str:
-    """Return numpy's name of a dtype by ONNX's number, "" for a number that means none."""
+def dtype_name(number: int) -> str:
+    """Return a dtype's name from ONNX's number, float32 for one that means none."""
     helper = importlib.import_module("onnx.helper")
     try:
-        return str(helper.tensor_dtype_to_np_dtype(number))
-    except Exception:
-        return ""
-
-
-def dtype_name(number: int) -> str:
-    """Return a dtype's name from ONNX's number."""
-    name = numpy_name(number).removeprefix("float_")
-    try:
+        name = str(helper.tensor_dtype_to_np_dtype(number)).removeprefix("float_")
+        if name == "object":  # text
+            return "int64"
         dtype_bytes(name)
-    except InputError:
-        return "int64" if name == "object" else "float32"
+    except Exception:
+        return "float32"
     return name
 
 
