@@ -15,8 +15,8 @@ _KEYS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 """By kind of table: the columns that identify a row, and the column of its time."""
 
-_SAME = ("device", "torch", "threads", "cpu", "driver", "cuda", "tf32", "layout", "caches",
-         "compiled", "OMP_WAIT_POLICY")  # fmt: skip
+_SAME = ("device", "torch", "runtime", "threads", "cpu", "driver", "cuda", "tf32", "layout",
+         "caches", "compiled", "OMP_WAIT_POLICY")  # fmt: skip
 
 
 def check_comparable(old: Table, per: str | None, where: str) -> None:

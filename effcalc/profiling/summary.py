@@ -82,10 +82,12 @@ def notes(profile: Profile) -> tuple[str, ...]:
             names = ", ".join(sorted(m.network.uncounted))
             lines.append(f"{at}operators without a formula, whose FLOPs are not counted: {names}")
     where = profile.environment
-    if "graph" in where:
+    if "runtime" in where:
+        lines.append("a row whose name has + is one fused operator, of the layers that it names")
+    elif "graph" in where:
         lines.append(
-            "the graph of the file, run by torch operator by operator: another runtime, such as "
-            "onnxruntime, fuses operators and has kernels of its own"
+            "the graph of the file, run by torch operator by operator: another runtime fuses "
+            "operators and has kernels of its own"
         )
         if first.mode == "train":
             lines.append(
@@ -103,7 +105,8 @@ def notes(profile: Profile) -> tuple[str, ...]:
         parts.append(f"amp in {where['amp_format']}")
     if "untested" in where:
         parts.append(str(where["untested"]))
-    lines.append(", ".join(part for part in parts if part) + f"; torch {where.get('torch')}")
+    runtime = where.get("runtime") or f"torch {where.get('torch')}"
+    lines.append(", ".join(part for part in parts if part) + f"; {runtime}")
     if profile.roofs is None:
         lines.append("no measured roofs of this device and format: effcalc device measures them")
     else:

@@ -157,6 +157,7 @@ def profile(
     from effcalc.base.errors import CheckFailed, EffcalcError, InputError, need
     from effcalc.base.files import check_output
     from effcalc.cli.output import write_table
+    from effcalc.models.target import file_kind
     from effcalc.profiling.parts import check_per
 
     check_per(per, max_level, compiled=compile)
@@ -187,6 +188,10 @@ def profile(
         trace=trace if first else None,
         ranks=ranks,
     )
+    if file_kind(network) == "onnx":
+        from effcalc.profiling.live.onnx import settings_for
+
+        settings = settings_for(network, settings, per)
     measured: list[Profile] = []
     try:
         plotted = plot is not None
@@ -315,7 +320,14 @@ def _profiles(
             name, source = _source(network, scaling, *given)
             if file_kind(network):
                 where["graph"] = "read from a file"
-            for m in measurements(name, source, batches, settings, device, tell):
+            if file_kind(network) == "onnx":
+                from effcalc.profiling.live.onnx import onnx_measurements, runtime_version
+
+                where["runtime"] = runtime_version()
+                each = onnx_measurements(network, given[1], batches, settings, device, tell)
+            else:
+                each = measurements(name, source, batches, settings, device, tell)
+            for m in each:
                 done += [m] if settings.ranks is None else _of_all_ranks(m, settings.ranks)
                 yield Profile(name, tuple(done), where, roofs)
 
