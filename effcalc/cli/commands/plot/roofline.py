@@ -25,6 +25,6 @@ def roofline(saved: Saved, plot: PlotOptions) -> None:
     """
     from effcalc.cli.output import write_plot
     from effcalc.output.saved import read_saved
-    from effcalc.profiling import plot as kind
+    from effcalc.profiling.plot import roofline as roofline_plot
 
-    write_plot(kind.roofline(read_saved(saved)), plot)
+    write_plot(roofline_plot(read_saved(saved)), plot)
