@@ -35,13 +35,13 @@ _CONTEXT = "context"  # the parameter by which typer hands a command its context
 
 def names_in(group: str = "") -> list[str]:
     """Return the names of the commands and groups right inside a group, or at the top, in order."""
-    found = set()
+    names = set()
     for folder in _folders(group):
         for name in os.listdir(folder):
             is_package = os.path.isfile(os.path.join(folder, name, "__init__.py"))
             if not name.startswith("_") and (name.endswith(".py") or is_package):
-                found.add(name.removesuffix(".py").replace("_", "-"))
-    return sorted(found)
+                names.add(name.removesuffix(".py").replace("_", "-"))
+    return sorted(names)
 
 
 def is_group(name: str) -> bool:
@@ -57,10 +57,10 @@ def _folders(group: str) -> list[str]:
 
 def command_names() -> list[str]:
     """Return the names of all commands, in order: "count", "plot scaling"."""
-    found = []
+    names = []
     for name in names_in():
-        found += [f"{name} {sub}" for sub in names_in(name)] if is_group(name) else [name]
-    return found
+        names += [f"{name} {sub}" for sub in names_in(name)] if is_group(name) else [name]
+    return names
 
 
 def _module(name: str) -> ModuleType:
@@ -79,8 +79,8 @@ def command_function(name: str) -> Callable[..., None]:
 
 def command_help(name: str) -> tuple[str, list[str]]:
     """Split the docstring of a command or a group into its help and the lines of its examples."""
-    told = _module(name) if is_group(name) else command_function(name)
-    text, _, examples = (inspect.getdoc(told) or "").partition("\nExamples:\n")
+    documented = _module(name) if is_group(name) else command_function(name)
+    text, _, examples = (inspect.getdoc(documented) or "").partition("\nExamples:\n")
     return text.strip(), [line.strip() for line in examples.splitlines() if line.strip()]
 
 
@@ -223,8 +223,8 @@ class Command(TyperCommand):
             return super().parse_args(ctx, args)
         _, _, parsed = self.make_parser(ctx).parse_args(list(args))
         given = [max(p.opts, key=len) for p in parsed if p.param_type_name == "option"]
-        if meta["agree"] is not None:
-            meta["agree"](given)
+        if meta["check"] is not None:
+            meta["check"](given)
         words = ctx.command_path.split()[1:]
         defaults, file = default_args(" ".join(words), self, command_names)
         names = (default.partition("=")[0] for default in defaults)
@@ -314,18 +314,18 @@ def make_app() -> Any:
     )
 
 
-def run(args: Sequence[str], agree: Callable[[list[str]], None] | None = None) -> int:
+def run(args: Sequence[str], check: Callable[[list[str]], None] | None = None) -> int:
     """Run one command line and return its exit code; every error is raised.
 
-    `agree` is told the options that the command line has, before any of them is read, and may
-    raise.
+    `check` is given the options that the command line has before any of them is read, and may
+    raise an error.
     """
     args = [arg for arg in args if arg != "--debug"] or ["--help"]
     meta: dict[str, Any] = {}
     try:
         with make_app().make_context(PROGRAM, list(args)) as ctx:
             meta = ctx.meta
-            meta |= {"args": args, "agree": agree}
+            meta |= {"args": args, "check": check}
             ctx.command.invoke(ctx)
     except typer.Exit as stop:
         return stop.exit_code

@@ -89,7 +89,7 @@ def verify(
     seconds = parse_seconds(options.time_limit, "--time-limit")
     if seconds <= 0:
         raise InputError("--time-limit must be above zero")
-    at = one_network(network, scaling, "--verify")
+    scaled = one_network(network, scaling, "--verify")
     need("torch", "--verify", "torch")
     launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
     ranks = None if options.ranks is None else count(options.ranks, "--ranks", MAX_RANKS)
@@ -107,7 +107,7 @@ def verify(
         if options.backend == "nccl":
             raise InputError("--backend nccl is for a rank of torchrun, with a GPU each")
         answers = start([run], 2 if ranks is None else ranks, seconds)
-    plan = strategy.plan(training_model(at.network), setup, len(answers))
+    plan = strategy.plan(training_model(scaled.network), setup, len(answers))
     expected = phases(plan, answers[0])
     rows = compare(expected, answers)
     wrong = _wrong(rows, tolerance)
@@ -115,8 +115,8 @@ def verify(
         # The collectives are those predicted: one of them must send other bytes.
         single = alone(expected)
         listed = [(c.op, c.size, c.element, c.root) for [c] in (p.collectives for p in single)]
-        again = start([{"collectives": listed}], len(answers), seconds)
-        wrong += f"; {_wrong(compare(single, again), tolerance) or 'each alone is right'}"
+        separate = start([{"collectives": listed}], len(answers), seconds)
+        wrong += f"; {_wrong(compare(single, separate), tolerance) or 'each alone is right'}"
     return verify_table(title, rows, answers[0]["environment"]), wrong
 
 

@@ -102,7 +102,7 @@ def usage(error: Exception) -> str:
 
 
 def _settle_stdout() -> None:
-    """Write out what is left, or drop it where that fails: the error has been told by now."""
+    """Write out what is left, or drop it where that fails: the error has been printed by now."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

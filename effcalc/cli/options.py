@@ -70,8 +70,8 @@ def option(
     name: str, metavar: str, help: str, complete: Callable[[str], list[Any]] | None = None
 ) -> OptionInfo:
     """Return an option that takes text, which its group reads."""
-    made: OptionInfo = typer.Option(name, metavar=metavar, help=help, autocompletion=complete)
-    return made
+    info: OptionInfo = typer.Option(name, metavar=metavar, help=help, autocompletion=complete)
+    return info
 
 
 def complete_network(incomplete: str) -> list[str]:

@@ -14,7 +14,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     from effcalc.communication.strategies import Setup
     from effcalc.scaling.request import ScalingRequest, one_network
 
-    # What cannot be is told before torch is loaded.
+    # Bad input is refused before torch is loaded.
     networks = [
         one_network(one["network"], ScalingRequest(**one["scaling"]), "--verify").network
         if "network" in one

@@ -37,7 +37,7 @@ class StepOptions:
         ),
     ] = False
     checkpoint: Annotated[
-        str, option("--checkpoint", "PART", "Compute each stage or block again for backward.")
+        str, option("--checkpoint", "PART", "Recompute each stage or block for backward.")
     ] = "none"
     workers: Annotated[
         str, option("--workers", "N", "Data-parallel workers that ZeRO shards over.")

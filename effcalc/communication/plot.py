@@ -26,7 +26,7 @@ _TIP = ("workers", "efficiency", "exposed", "step", "sent")
 
 
 def comm(table: Table, subtitle: str = "") -> Plot:
-    """Draw the efficiencies of a `comm_table` against workers.
+    """Draw the efficiencies of `comm_table` against workers.
 
     `subtitle` says over which links. A line stands for each strategy, algorithm and dtype of
     which there are several. Raises `InputError` where no compute time is known, where there is

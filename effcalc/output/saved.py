@@ -55,15 +55,15 @@ def read_latency(path: str | Path) -> tuple[float, Row]:
         raise InputError(
             f"{where}: holds no latency; save one with `effcalc profile NETWORK -o {where}`"
         )
-    found = [row for row in table.rows if row.get("latency") is not None]
-    if len(found) != 1:
+    measured = [row for row in table.rows if row.get("latency") is not None]
+    if len(measured) != 1:
         raise InputError(
-            f"{where}: holds {len(found)} latencies; profile one batch and one dtype for it"
+            f"{where}: holds {len(measured)} latencies; profile one batch and one dtype for it"
         )
-    value = found[0]["latency"]
+    value = measured[0]["latency"]
     if isinstance(value, str | bool) or value is None or not value > 0:
         raise InputError(f"{where}: the latency {one_line(repr(value), 40)} is no time")
-    return float(value), found[0]
+    return float(value), measured[0]
 
 
 def _table(document: Any, where: str) -> Table:

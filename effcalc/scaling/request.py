@@ -37,7 +37,7 @@ T = TypeVar("T", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Many(Generic[T]):
-    """A known number of values that are made as they are read: a request of any size."""
+    """A known number of values, each created as it is read: a request of any size."""
 
     length: int
     make: Callable[[], Iterator[T]]
@@ -47,7 +47,7 @@ class Many(Generic[T]):
         return self.length
 
     def __iter__(self) -> Iterator[T]:
-        """Make the values."""
+        """Create the values."""
         return self.make()
 
 

@@ -52,7 +52,7 @@ class Scaled:
     """A network at one scaling, with the figures that `effcalc scale` shows.
 
     MACs are multiply-accumulates of convolutions, linear layers and matrix products for one image,
-    FLOPs twice that. Sizes are bytes; parameters and buffers are apart. `gradient_bytes` is what
+    FLOPs twice that. Sizes are bytes; parameters and buffers are separate. `gradient_bytes` is what
     each of `workers` ranks sends in a data-parallel step with a ring all-reduce, rounded up.
     """
 
@@ -250,7 +250,7 @@ def released(arch: Arch, variant: Variant) -> Scaling:
 
 
 def build(arch: Arch, scaling: Scaling, batch: int = 1, head: bool = True) -> Network:
-    """Lay down the network at a scaling."""
+    """Build the network at a scaling."""
     return build_network(arch, Size(scaling.depth, scaling.width, scaling.image_size, batch), head)
 
 
@@ -279,7 +279,7 @@ def _around(arch: Arch, macs: int) -> Mapping[str, int]:
 
     Where each variant is at least as deep, wide and large as the one before it, as B0 to B7 are,
     MACs grow along them, for rounding keeps the order: the two around `macs` are enough, and a
-    few of them are laid down instead of all.
+    few of them are built instead of all.
     """
     sizes = [(v.depth, v.width, *v.image_size) for v in arch.variants]
     grow = all(all(map(le, a, b)) for a, b in pairwise(sizes))

@@ -37,5 +37,5 @@ def archs(output: OutputOptions, scaling: ScalingOptions, network: Name = None) 
     if network is None:
         write_table(archs_table([scale(name) for name in built_in_names()]), output)
     else:
-        at = one_network(network, scaling, "effcalc archs")
-        write_table(arch_table(at), output)
+        scaled = one_network(network, scaling, "effcalc archs")
+        write_table(arch_table(scaled), output)

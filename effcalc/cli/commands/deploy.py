@@ -91,11 +91,11 @@ def _paper() -> Table:
     return paper_table(list(claims("SqueezeNet, table 2")))
 
 
-def _chips(at: Scaled, names: str, storages: list[Storage]) -> Table:
+def _chips(scaled: Scaled, names: str, storages: list[Storage]) -> Table:
     from effcalc.deployment.onchip import chips
     from effcalc.deployment.tables import chips_table
 
-    return chips_table(at, storages, chips(names), f"{at.title}, on a chip")
+    return chips_table(scaled, storages, chips(names), f"{scaled.title}, on a chip")
 
 
 def _largest(network: str, scaling: ScalingOptions, name: str, storages: list[Storage]) -> Table:
@@ -114,7 +114,7 @@ def _largest(network: str, scaling: ScalingOptions, name: str, storages: list[St
     return chip_fit_table(fits, device, f"{arch.title}, the largest on {device.title}")
 
 
-def _compressed(at: Scaled, weights: str, compression: Storage, write: str | None) -> Table:
+def _compressed(scaled: Scaled, weights: str, compression: Storage, write: str | None) -> Table:
     """Compress weights, read them back, and write the file where one is asked for."""
     from effcalc.base.errors import need
     from effcalc.base.files import check_output, open_output
@@ -130,13 +130,13 @@ def _compressed(at: Scaled, weights: str, compression: Storage, write: str | Non
     if write is not None:
         check_output(write, "--write")
     file = safetensors.read(weights)
-    how = matched({name: e.shape for name, e in file.entries.items()}, at.network, weights)
+    how = matched({name: e.shape for name, e in file.entries.items()}, scaled.network, weights)
     count = len(file.entries)
     shipped = compress(file, compression, lambda names: progress(names, "tensors", count))
     if write is not None:
         with open_output(write, "--write", binary=True) as out:
             out.write(shipped.data)
-    return shipped_table(at, compression, shipped, how, f"{at.title}, compressed", write)
+    return shipped_table(scaled, compression, shipped, how, f"{scaled.title}, compressed", write)
 
 
 def _file(read: str, restore: str | None) -> Table:

@@ -60,13 +60,13 @@ def export(
             f"--output: {one_line(repr(output))} says no format; end it in .onnx, .pt2 or .py"
         )
     check_output(output)
-    at = one_network(network, scaling, "export")
+    scaled = one_network(network, scaling, "export")
     if suffix == ".py":
         from effcalc.models.pycode.write import write
 
         if dynamic_batch or batch != 1:
             raise InputError("a .py file takes batches of any size; leave out --batch")
-        write_text([write(at, at.title)], output)
+        write_text([write(scaled, scaled.title)], output)
         return
     need("torch", f"writing {suffix}", "torch")
     if suffix == ".onnx":
@@ -76,4 +76,4 @@ def export(
 
     write_to = write_onnx if suffix == ".onnx" else write_pt2
     with open_output(output, binary=True) as file, redirect_stdout(sys.stderr):
-        write_to(build(at.arch, at.scaling, batch, at.head), file, dynamic_batch)
+        write_to(build(scaled.arch, scaled.scaling, batch, scaled.head), file, dynamic_batch)

@@ -120,10 +120,10 @@ def _verify(asked: Request, per: str | None, text: str, output: OutputOptions) -
     need("torch", "--verify", "torch")
     from effcalc.cli.memory_verify import checks, measured_on
 
-    found = checks(asked)
+    compared = checks(asked)
     title = f"{asked.title}: memory, predicted and measured"
-    write_table(verify_table(found, title, measured_on(asked), tolerance), output)
-    off = [check for check in found if abs(check.difference) > tolerance]
+    write_table(verify_table(compared, title, measured_on(asked), tolerance), output)
+    off = [check for check in compared if abs(check.difference) > tolerance]
     if off:
         worst = max(off, key=lambda check: abs(check.difference))
         raise CheckFailed(

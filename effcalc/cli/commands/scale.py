@@ -62,8 +62,8 @@ def scale(
     if any(limit is not None for limit in limits):
         write_table(_budget(network, scaling, per, workers, limits), output)
     elif per is not None:
-        at = one_network(network, scaling, "--per", workers)
-        write_table(breakdown_table(at.network, per, f"{at.title}, by {per}"), output)
+        scaled = one_network(network, scaling, "--per", workers)
+        write_table(breakdown_table(scaled.network, per, f"{scaled.title}, by {per}"), output)
     else:
         arch, networks = scaled_networks(network, scaling, workers)
         if len(networks) == 1:

@@ -147,8 +147,8 @@ def _fitted(plot: Plot, theme: str, width: int) -> tuple[dict[str, Any], str]:
     for _ in range(4):
         spec = _spec(plot, PlotLook(colours, asked))
         text = str(vl_convert.vegalite_to_svg(spec))
-        found = re.search(r'width="([0-9.]+)"', text)
-        actual = float(found[1]) if found else width
+        match = re.search(r'width="([0-9.]+)"', text)
+        actual = float(match[1]) if match else width
         if abs(actual - width) < 2:
             break
         asked += width - actual

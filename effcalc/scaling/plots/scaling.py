@@ -55,7 +55,7 @@ def scaling(
     figure: str = "macs",
     bases: tuple[float, float, float] = (ALPHA, BETA, GAMMA),
 ) -> Plot:
-    """Draw one figure of `views.scaling.scale_table` against what is scaled.
+    """Draw one figure of `scale_table` against what is scaled.
 
     `released` holds the released variants, and `bases` α, β and γ. MACs and FLOPs stand beside
     the rule, (α·β²·γ²)^φ or d·w²·r² (Tan & Le 2019, equation 3), and 2^φ; below is what rounding

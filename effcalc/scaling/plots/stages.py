@@ -17,7 +17,7 @@ FIGURES = {"macs": "MACs", "params": "parameters", "activation_bytes": "activati
 
 
 def stages(breakdown: Table) -> Plot:
-    """Draw `views.scaling.breakdown_table`: a bar for each part, its share of the network's total.
+    """Draw `breakdown_table`: a bar for each part, its share of the network's total.
 
     Raises `InputError` for more parts than a picture can show.
     """

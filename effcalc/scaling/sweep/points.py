@@ -1,6 +1,6 @@
 """Which points a sweep visits: a grid of values, or draws that depend on a seed and an index.
 
-A draw is a function of (seed, axis, index) alone, so any point can be made again without those
+A draw is a function of (seed, axis, index) alone, so any point can be recomputed without those
 before it: an interrupted sweep goes on where it was, and a kept point is kept as its index.
 """
 
@@ -120,10 +120,10 @@ def space(request: ScalingRequest, random: int | None = None, seed: int = 0) -> 
         )
         depth, width = (_axis(n, getattr(request, n), 1.0, drawn) for n in ("depth", "width"))
         axes = (depth, width, side)
-    found = Space(_settings(request.knobs), axes, request.image_size is not None, random, seed)
-    if found.length > MOST_POINTS:
-        raise InputError(f"a sweep has at most 2^53 points, not {format_count(found.length)}")
-    return found
+    result = Space(_settings(request.knobs), axes, request.image_size is not None, random, seed)
+    if result.length > MOST_POINTS:
+        raise InputError(f"a sweep has at most 2^53 points, not {format_count(result.length)}")
+    return result
 
 
 def _axis(name: str, text: str | None, default: float, drawn: bool, option: str = "") -> Axis:
@@ -150,18 +150,18 @@ def _few(count: int, option: str) -> None:
 
 def _sizes(text: str) -> list[tuple[int, int]]:
     """Read image sizes: `224,320x480` and ranges of square ones, `128:512:32`."""
-    found: list[tuple[int, int]] = []
+    sizes: list[tuple[int, int]] = []
     for item in text.split(","):
         if ":" not in item:
-            found.append(parse_image_size(item, "`image_size`"))
+            sizes.append(parse_image_size(item, "`image_size`"))
             continue
         values = parse_values(item, "`image_size`")
-        _few(len(found) + len(values), "`image_size`")
+        _few(len(sizes) + len(values), "`image_size`")
         for value in values:
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"`image_size`: {value} is not a whole number of pixels above 0")
-            found.append((value, value))
-    return found
+            sizes.append((value, value))
+    return sizes
 
 
 def _settings(knobs: Sequence[str]) -> tuple[dict[str, str], ...]:

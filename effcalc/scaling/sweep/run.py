@@ -86,7 +86,7 @@ class SweepRun:
         return self.sweep.space.length
 
     def rows(self, journal: Journal | None = None) -> Iterable[Row]:
-        """Return the rows that are kept; without a selection they are made as they are read."""
+        """Return the rows that are kept; without a selection they are computed as they are read."""
         if self.selection is not None:
             kept = self.work.kept(self.selection, journal)
             return list(sweep_rows(kept, self.keys, range(len(kept))))

@@ -114,8 +114,8 @@ def count_breakdown(network: Network, per: str, max_level: int | None) -> Table:
 
 def _is_empty(call: OperatorCall) -> bool:
     """Whether a layer does, moves, holds and makes nothing: a view, a question about a shape."""
-    made = sum(t.numel for t in call.outputs) if call.memory == "new" else 0
-    return not (made or call.params or any(cost(call)))
+    created = sum(t.numel for t in call.outputs) if call.memory == "new" else 0
+    return not (created or call.params or any(cost(call)))
 
 
 def _values(f: Figures) -> Row:

@@ -25,8 +25,8 @@ def roofline(saved: Saved, plot: PlotOptions) -> None:
     """
     from effcalc.cli.output import write_plot
     from effcalc.output.saved import read_saved
-    from effcalc.profiling import plot as kind
+    from effcalc.profiling.plot import roofline as roofline_plot
     from effcalc.profiling.roofline import saved_ceilings
 
     table = read_saved(saved)
-    write_plot(kind.roofline(table, saved_ceilings(table.environment)), plot)
+    write_plot(roofline_plot(table, saved_ceilings(table.environment)), plot)

@@ -47,7 +47,7 @@ def scaling(
     from dataclasses import replace
 
     from effcalc.cli.output import progress, write_plot
-    from effcalc.scaling.plots import scaling as kind
+    from effcalc.scaling.plots.scaling import scaling as scaling_plot
     from effcalc.scaling.request import scaled_networks
     from effcalc.scaling.scale import WORKERS, released, scaled
     from effcalc.scaling.tables.scaling import scale_table
@@ -60,4 +60,4 @@ def scaling(
     head = not scaling.no_head
     variants = [scaled(arch, released(arch, v), head=head) for v in arch.variants if head]
     marks = scale_table(arch, variants, arch.title, WORKERS) if variants else None
-    write_plot(kind.scaling(curve, marks, figure, scaling.bases), plot)
+    write_plot(scaling_plot(curve, marks, figure, scaling.bases), plot)

@@ -26,9 +26,9 @@ def stages(
     effcalc plot stages resnet-50 --per op --theme dark --output ops.png
     """
     from effcalc.cli.output import write_plot
-    from effcalc.scaling.plots import stages as kind
+    from effcalc.scaling.plots.stages import stages as stages_plot
     from effcalc.scaling.request import one_network
     from effcalc.scaling.tables.scaling import breakdown_table
 
-    at = one_network(network, scaling, "effcalc plot stages")
-    write_plot(kind.stages(breakdown_table(at.network, per, at.title)), plot)
+    scaled = one_network(network, scaling, "effcalc plot stages")
+    write_plot(stages_plot(breakdown_table(scaled.network, per, scaled.title)), plot)
