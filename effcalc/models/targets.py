@@ -25,7 +25,7 @@ from effcalc.models.construct import construct
 from effcalc.models.count import arguments
 from effcalc.models.inputs import InputSpec, parse_inputs
 from effcalc.models.meta import to_meta
-from effcalc.models.target import described, is_code
+from effcalc.models.names import described, is_code
 from effcalc.models.zoo import timm_model, torchvision_model
 
 

@@ -156,7 +156,7 @@ def profile(
     from effcalc.base.errors import CheckFailed, EffcalcError, InputError, need
     from effcalc.base.files import check_output
     from effcalc.cli.output import write_table
-    from effcalc.models.target import file_kind
+    from effcalc.models.names import file_kind
     from effcalc.profiling.parts import check_per
 
     check_per(per, max_level, compiled=compile)
@@ -301,7 +301,7 @@ def _profiles(
 
     from effcalc.base.limits import memory_limited
     from effcalc.cli.output import status
-    from effcalc.models.target import file_kind
+    from effcalc.models.names import file_kind
     from effcalc.profiling.live.run import known_roofs, measurements, prepared
     from effcalc.profiling.results import Profile
 
@@ -347,7 +347,7 @@ def _source(
     """Return what is profiled, by name, and what makes it."""
     from effcalc.base.errors import InputError, one_line
     from effcalc.cli.networks import one_network
-    from effcalc.models.target import file_kind, is_code
+    from effcalc.models.names import file_kind, is_code
     from effcalc.profiling.live.subject import from_scaled, from_target
 
     where = one_line(network)

@@ -17,13 +17,14 @@ from effcalc.base.limits import child_memory
 from effcalc.base.process import Limits
 from effcalc.base.units import Value, format_count
 from effcalc.base.version import __version__
+from effcalc.models.names import file_kind
 from effcalc.models.peers import child
 from effcalc.models.peers.calls import HookedModule, modules
 from effcalc.models.peers.child import Target
 from effcalc.models.peers.explain import explain
 from effcalc.models.peers.ourselves import EFFCALC
 from effcalc.models.peers.record import Peer
-from effcalc.models.target import check_batch, file_kind
+from effcalc.models.target import check_batch
 from effcalc.network.network import Network
 from effcalc.output.table import Column, Table
 from effcalc.scaling import figures
