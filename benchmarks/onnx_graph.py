@@ -44,7 +44,7 @@ def exported(name: str, path: Path) -> Any:
 def median_of(run: Callable[[], Any]) -> float:
     time_one = timer(torch.device("cpu"))
     run()
-    return statistics.median(time_one(run).wall for _ in range(5))
+    return statistics.median(time_one(run).wall for _ in range(3))
 
 
 def compared(name: str) -> str:
@@ -60,7 +60,7 @@ def compared(name: str) -> str:
         bare, ours, module, shares = [], [], [], []
         for _ in range(ROUNDS):  # taking turns
             bare.append(median_of(lambda: session.run(None, feed)))
-            (m,) = onnx_measurements(str(path), [], [None], Settings(repeat=5, warmup=1), device)
+            (m,) = onnx_measurements(str(path), [], [None], Settings(repeat=3, warmup=1), device)
             ours.append(m.wall.median)
             module.append(median_of(lambda: model(x)))
             row = next(iter(profile_table(Profile(name, (m,), {})).rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,12 @@ def exported(path: Path, *, dynamo: bool, dynamic: bool = False, external: bool 
         shapes["dynamic_shapes"] = {"x": {0: torch.export.Dim("batch")}}
     elif dynamic:
         shapes = {"input_names": ["x"], "dynamic_axes": {"x": {0: "batch"}}}
-    torch.onnx.export(
-        model, (torch.rand(2, 3, 16, 16),), str(path), dynamo=dynamo, verbose=False,
-        external_data=external, **shapes,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporters' own code
+        torch.onnx.export(
+            model, (torch.rand(2, 3, 16, 16),), str(path), dynamo=dynamo, verbose=False,
+            external_data=external, **shapes,
+        )  # fmt: skip
     return model
 
 

@@ -16,7 +16,8 @@ from effcalc.footprint.optimizer import OPTIMIZERS
 from effcalc.footprint.predict import predict
 from effcalc.footprint.step import CHECKPOINTS, DEVICES, PRECISIONS, StepSettings
 from effcalc.footprint.tables import MeasuredRun
-from effcalc.models.target import file_kind, is_code, target_network
+from effcalc.models.names import file_kind, is_code
+from effcalc.models.target import target_network
 from effcalc.network.network import Network
 from effcalc.scaling.request import scaled_networks
 from effcalc.scaling.scale import Scaled, build

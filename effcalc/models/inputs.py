@@ -40,7 +40,7 @@ def by_name(specs: Iterable[InputSpec], names: Sequence[str], where: str) -> dic
     Raises `InputError`, which begins with `where`, for one that the model does not have.
     """
     unnamed = iter(names)
-    found: dict[str, InputSpec] = {}
+    matches: dict[str, InputSpec] = {}
     for spec in specs:
         name = spec.name or next(unnamed, "")
         if name not in names:
@@ -48,8 +48,8 @@ def by_name(specs: Iterable[InputSpec], names: Sequence[str], where: str) -> dic
                 f"{where}: has the inputs {', '.join(names) or 'none'}; `input` "
                 f"{spec.name or 'x'.join(map(str, spec.shape))} is not for one of them"
             )
-        found[name] = spec
-    return found
+        matches[name] = spec
+    return matches
 
 
 def parse_input(text: str) -> InputSpec:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from effcalc.base.errors import InputError, one_line
 from effcalc.models.inputs import parse_inputs
+from effcalc.models.names import existing_file, file_kind
 from effcalc.models.pt2 import load_pt2
-from effcalc.models.target import existing_file, file_kind
 from effcalc.models.targets import Loaded, load
 
 

@@ -25,7 +25,7 @@ from effcalc.models.construct import construct
 from effcalc.models.count import arguments
 from effcalc.models.inputs import InputSpec, parse_inputs
 from effcalc.models.meta import to_meta
-from effcalc.models.target import described, is_code
+from effcalc.models.names import described, is_code
 from effcalc.models.zoo import timm_model, torchvision_model
 
 
@@ -46,7 +46,7 @@ def load(
     batch: int = 1,
     real: bool = False,
 ) -> Loaded:
-    """Make the module that a target names, on the meta device unless it is to be `real`.
+    """Create the module that a target names, on the meta device unless it is to be `real`.
 
     Targets are `package.module:factory`, `file.py:factory` (a factory is a function, a class or a
     module itself; it may return the inputs too: `(module, inputs)`), `torchvision:NAME`,
@@ -65,7 +65,7 @@ def load(
         make = torchvision_model if zoo == "torchvision" else timm_model
         module, default = make(name, values, batch, real)
     else:
-        module = _made(target, values, real)
+        module = _from_code(target, values, real)
         if isinstance(module, tuple) and len(module) == 2:
             module, default = module
         if not isinstance(module, nn.Module):
@@ -117,7 +117,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _made(target: str, values: Mapping[str, Any], real: bool) -> Any:
+def _from_code(target: str, values: Mapping[str, Any], real: bool) -> Any:
     """Import the user's code and call the factory."""
     place, _, path = target.partition(":")
     owner: Any = _imported(place, target)
@@ -188,9 +188,9 @@ def _file(path: Path, where: str) -> ModuleType:
 
 
 def _tensors(specs: Sequence[InputSpec], real: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    made = {i: torch.empty(s.shape, dtype=_dtype(s), device="meta") for i, s in enumerate(specs)}
-    args = tuple(t for i, t in made.items() if not specs[i].name)
-    kwargs = {specs[i].name: t for i, t in made.items() if specs[i].name}
+    tensors = {i: torch.empty(s.shape, dtype=_dtype(s), device="meta") for i, s in enumerate(specs)}
+    args = tuple(t for i, t in tensors.items() if not specs[i].name)
+    kwargs = {specs[i].name: t for i, t in tensors.items() if specs[i].name}
     return (filled(args), filled(kwargs)) if real else (args, kwargs)
 
 

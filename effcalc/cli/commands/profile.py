@@ -60,7 +60,7 @@ def profile(
     """
     from effcalc.base.errors import EffcalcError, need
     from effcalc.cli.output import write_table
-    from effcalc.models.target import file_kind
+    from effcalc.models.names import file_kind
 
     batches = _batches(run.batch)
     old, limit = _check(run, shown, max_level, batches)
@@ -222,7 +222,7 @@ def _profiles(
 
     from effcalc.base.limits import memory_limited
     from effcalc.cli.output import status
-    from effcalc.models.target import file_kind
+    from effcalc.models.names import file_kind
     from effcalc.profiling.live.run import known_roofs, measurements, prepared
     from effcalc.profiling.results import Profile
 
@@ -267,7 +267,7 @@ def _source(
 ) -> tuple[str, Source]:
     """Return what is profiled, by name, and what makes it."""
     from effcalc.base.errors import InputError, one_line
-    from effcalc.models.target import file_kind, is_code
+    from effcalc.models.names import file_kind, is_code
     from effcalc.profiling.live.subject import from_scaled, from_target
     from effcalc.scaling.request import one_network
 

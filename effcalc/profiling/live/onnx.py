@@ -24,9 +24,10 @@ import torch
 from effcalc.base.errors import EffcalcError, InputError, NeedsError, RunError, need, one_line
 from effcalc.models.count import out_of_memory
 from effcalc.models.inputs import parse_inputs
+from effcalc.models.names import existing_file
 from effcalc.models.onnxfile import Fixed, dtype_name, graph_network, node_name, read_onnx
 from effcalc.models.onnxfused import fused_nodes, joined_name
-from effcalc.models.target import existing_file, wrong_batch
+from effcalc.models.target import wrong_batch
 from effcalc.network.network import Network
 from effcalc.profiling.live.environment import cache_bytes
 from effcalc.profiling.live.run import RECORD_SECONDS, RECORDED
