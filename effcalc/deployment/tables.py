@@ -292,7 +292,7 @@ def shipped_table(
         f"coded: {shipped.coded} of {shipped.tensors} tensors; the others stay as they were",
         f"error of the coded weights: {format_percent(shipped.error * 100)} of their root mean "
         "square, without training again",
-        "entropy bound: of one code for all of a tensor's values, and one for its indices; formula: "
+        "entropy bound: of one code for a tensor's values and one for its indices; formula: "
         "weights at random positions",
         "the file has names and a checksum too; decoded, it equals the quantised weights bit for "
         "bit",
