@@ -155,9 +155,12 @@ def progress(
     from rich.progress import Progress
 
     of = "" if total is None else f" of {total:,}"
-    console = Console(stderr=True)
     with Progress(
-        f"{what}: {{task.completed:,.0f}}{of}", console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+        f"{what}: {{task.completed:,.0f}}{of}",
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
     ) as bar:
         task = bar.add_task(what, total=total, completed=done)
         for item in items:
