@@ -47,7 +47,7 @@ class Device:
     """A device by its vendor's figures; None, or no entry, where the file gives none.
 
     `peaks` are operations per second of dense arithmetic by numeric format, a multiply-accumulate
-    being two. `memory_bytes` and `bandwidth` (bytes per second) are of its main memory;
+    being two. `bandwidth` (bytes per second) is its main memory's;
     `on_chip_bytes` is what it can keep of weights and activations without main memory, and
     `on_chip_weight_bytes` what a memory for weights alone holds beside it (a microcontroller's
     flash).
@@ -57,7 +57,6 @@ class Device:
     title: str
     source: str
     peaks: Mapping[str, float] = field(default_factory=dict)
-    memory_bytes: int | None = None
     bandwidth: float | None = None
     on_chip_bytes: int | None = None
     on_chip_weight_bytes: int = 0
@@ -106,7 +105,7 @@ def load_device(name: str, option: str = "--device") -> Device:
     compute.only(tuple(PEAKS))
     memory.only(("size_gib", "bandwidth_gb_per_s"))
     chip.only(("memory_kib", "weights_kib"))
-    size = _number(memory, "size_gib")
+    _number(memory, "size_gib")  # for readers: nothing is computed from it
     bandwidth = _number(memory, "bandwidth_gb_per_s")
     kept, alone = (_number(chip, key) for key in ("memory_kib", "weights_kib"))
     if alone is not None and kept is None:
@@ -116,7 +115,6 @@ def load_device(name: str, option: str = "--device") -> Device:
         title=top.get("title", str),
         source=top.get("source", str),
         peaks={short: v * 1e12 for k, short in PEAKS.items() if (v := _number(compute, k))},
-        memory_bytes=None if size is None else round(size * 2**30),
         bandwidth=None if bandwidth is None else bandwidth * 1e9,
         on_chip_bytes=None if kept is None else round(kept * 1024),
         on_chip_weight_bytes=round((alone or 0) * 1024),
