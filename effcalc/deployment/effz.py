@@ -162,7 +162,7 @@ def unpack(data: bytes, path: str) -> list[StoredTensor]:
     if version != VERSION:
         raise InputError(
             f"{where}: is of version {version}, and this effcalc reads {VERSION}; write it again "
-            "with effcalc deploy --weights"
+            "with effcalc deploy `weights`"
         )
     try:
         if count > MAX_TENSORS:

@@ -24,8 +24,8 @@ class Shipped:
     """Compressed weights and what each step made of them.
 
     `steps` are sizes of the weights as they are: pruned, with codebooks, Huffman-coded, and the
-    entropy that no single code for each tensor's symbols beats. `data` is the file. `error` is the
-    root mean square error of the coded weights over their own root mean square.
+    entropy, which no single code for each tensor's symbols beats. `data` is the file. `error` is
+    the root mean square error of the coded weights over their own root mean square.
     """
 
     steps: dict[str, Sizes]

@@ -15,9 +15,9 @@ from effcalc.output.embed.literal import (
     Literal,
     html_literal,
     latex_literal,
-    markdown_literal,
     rst_literal,
 )
+from effcalc.output.embed.markdown import markdown_literal
 from effcalc.output.formats import FORMATS
 
 
@@ -53,10 +53,11 @@ _LINE_END = re.compile(r"[\r\n]|\Z")
 def html_comments(text: str, literal: Literal) -> Iterator[Marker]:
     """Find `<!-- effcalc: … -->`, which may span lines and stand inside one."""
     at = text.find("<!--")
+    last = text.rfind("-->")  # so that many open comments are not each looked at to the end
     while at >= 0:
         end = literal(at)
         if end is None:
-            close = text.find("-->", at + 4)
+            close = text.find("-->", at + 4) if at + 4 <= last else -1
             body = text[at + 4 : close if close >= 0 else at + 400]
             end = close + 3 if close >= 0 else len(text)
             match = _COMMENT.match(body) if close < 0 else _COMMENT.fullmatch(body)
