@@ -90,7 +90,7 @@ def _temporary(path: str) -> Iterator[str]:
 
 @contextmanager
 def _open(path: str, named: str, mode: str, *, binary: bool, what: str) -> Iterator[IO[Any]]:
-    """Open a file; an OSError is told in terms of the file that the user named."""
+    """Open a file; an OSError names the file as the user did."""
     try:
         if binary:
             file: IO[Any] = open(path, f"{mode}b")  # noqa: SIM115

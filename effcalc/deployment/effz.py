@@ -151,7 +151,7 @@ def read(path: str) -> list[StoredTensor]:
 
 
 def unpack(data: bytes, path: str) -> list[StoredTensor]:
-    """Take a file apart; nothing in it is trusted, its checksum being anyone's to make."""
+    """Parse a file. Nothing in it is trusted, since anyone can compute its checksum."""
     where = one_line(path)
     if data[: len(MAGIC)] != MAGIC:
         raise InputError(f"{where}: is not an .effz file")
@@ -239,7 +239,7 @@ def _tensor(
         or not (1 <= index_bits <= 8 if pruned else index_bits == 0)
         or (entries > numel if pruned else entries != numel)
     ):
-        raise Damaged("a tensor whose parts do not agree")
+        raise Damaged("a tensor whose parts contradict each other")
     values = np.frombuffer(body.take(4 * centroids), "<f4").astype(np.float32)
     streams = tuple(bytes(body.take(*body.numbers("I"))) for _ in range(1 + pruned))
     return StoredTensor(name, dtype, shape, b"", values, streams, entries, index_bits)

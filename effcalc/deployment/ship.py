@@ -21,7 +21,7 @@ from effcalc.deployment.sizes import Sizes, Storage, steps, stored_tensor
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """Compressed weights and what each step made of them.
+    """Compressed weights, and their size after each step.
 
     `steps` are sizes of the weights as they are: pruned, with codebooks, Huffman-coded, and the
     entropy, which no single code for each tensor's symbols beats. `data` is the file. `error` is

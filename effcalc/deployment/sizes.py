@@ -132,8 +132,8 @@ def stored_tensor(shape: Shape, storage: Storage, entries: int | None = None) ->
         return Sizes(kept=4 * n)
     if storage == Storage():
         return Sizes(values=4 * n)
-    found = _compressed(n, shape[0], storage, entries)
-    return found if found.total < 4 * n else Sizes(kept=4 * n)
+    sizes = _compressed(n, shape[0], storage, entries)
+    return sizes if sizes.total < 4 * n else Sizes(kept=4 * n)
 
 
 def kept_of(weights: int, density: float) -> int:
@@ -204,12 +204,12 @@ def standard(
     if huffman and shares is None:
         raise InputError("`huffman` is for pruned weights; give `density` 0.33 too")
     books = [codebook(b) for b in bits]
-    found = [Storage(), Storage("float", 16), int_storage(8), int_storage(4), *books]
+    storages = [Storage(), Storage("float", 16), int_storage(8), int_storage(4), *books]
     for share in shares or ():
-        found += [pruned(storage, share, index_bits) for storage in (Storage(), *books)]
+        storages += [pruned(storage, share, index_bits) for storage in (Storage(), *books)]
         if huffman:
-            found += [replace(pruned(book, share, index_bits), huffman=True) for book in books]
-    return list(dict.fromkeys(found))
+            storages += [replace(pruned(book, share, index_bits), huffman=True) for book in books]
+    return list(dict.fromkeys(storages))
 
 
 def steps(compression: Storage) -> list[Storage]:

@@ -31,7 +31,7 @@ def sizes_table(
 ) -> Table:
     """One row for each storage: its size, the smallest chip that holds it, its time over a link.
 
-    `parts` shows people what the bytes are made of in place of the chips.
+    `parts` shows what the bytes are for, in place of the chips.
     """
     tensors = list(pieces(scaled.network))
     elements = sum(tensor.numel * tensor.times for tensor in tensors)
@@ -269,7 +269,7 @@ def paper_table(claims: Sequence[Claim]) -> Table:
 def shipped_table(
     scaled: Scaled, storage: Storage, shipped: Shipped, how: str, title: str, written: str | None
 ) -> Table:
-    """What each step of a compression made of given weights, beside the formulas' sizes."""
+    """The size of given weights after each step of a compression, beside the formulas' sizes."""
     columns = (
         Column("step", "stored as", "text", "how the weights are stored"),
         Column("size", "size", "bytes", "of these weights"),

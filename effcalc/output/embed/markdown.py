@@ -59,11 +59,11 @@ def _text_comments(parser: MarkdownIt, content: str) -> list[bool]:
     """Say of each "<!--" in a block's text whether it is only text."""
     starts: set[int] = set()
     parser.inline.parse(content, parser, {"starts": starts}, [])
-    found, at = [], content.find("<!--")
+    are_text, at = [], content.find("<!--")
     while at >= 0:
-        found.append(at not in starts)
+        are_text.append(at not in starts)
         at = content.find("<!--", at + 4)
-    return found
+    return are_text
 
 
 def _html(state: StateInline, silent: bool) -> bool:

@@ -43,10 +43,10 @@ def fill_cells(
         if "effcalc" not in source:
             continue
         at = f"{where}: cell {number}"
-        found = checked_edits(source, document, at, syntax, compute)
-        if found:
-            diff += diff_of(source, found, at)
-            edits += _raw_edits(text, cell, found)
+        changes = checked_edits(source, document, at, syntax, compute)
+        if changes:
+            diff += diff_of(source, changes, at)
+            edits += _raw_edits(text, cell, changes)
     return apply(text, edits), diff
 
 

@@ -100,7 +100,7 @@ def checked_edits(
 def regions(text: str, syntax: Syntax, where: str) -> list[Region]:
     """Find the regions of a document; unclosed and nested ones are an `InputError`."""
     lines = Lines(text)
-    found: list[Region] = []
+    result: list[Region] = []
     opened: Marker | None = None
     for marker in syntax.find(text, syntax.literal(text)):
         at = f"{where}: line {lines.number(marker.start)}"
@@ -118,14 +118,14 @@ def regions(text: str, syntax: Syntax, where: str) -> list[Region]:
         elif opened.style != marker.style:
             raise InputError(f"{at}: this end is not the kind of comment that its region began in")
         else:
-            found.append(_region(text, opened, marker, lines))
+            result.append(_region(text, opened, marker, lines))
             opened = None
     if opened is not None:
         line = lines.number(opened.start)
         raise InputError(f"{where}: line {line}: the region has no `effcalc end`")
-    if len(found) > MAX_REGIONS:
+    if len(result) > MAX_REGIONS:
         raise InputError(f"{where}: holds more than {MAX_REGIONS:,} regions")
-    return found
+    return result
 
 
 def _region(text: str, begin: Marker, end: Marker, lines: Lines) -> Region:
@@ -209,7 +209,7 @@ def _other(text: str) -> str:
 
 
 def apply(text: str, edits: Sequence[Edit]) -> str:
-    """Return the text with all edits, which are in order, made."""
+    """Return the text after all edits, which are in order."""
     pieces, at = [], 0
     for edit in edits:
         pieces += [text[at : edit.start], edit.new]

@@ -103,10 +103,10 @@ _myst_comments = _line_comments("myst", _MYST)
 
 
 def _markdown_comments(text: str, literal: Literal) -> Iterator[Marker]:
-    found = [*html_comments(text, literal)]
+    markers = [*html_comments(text, literal)]
     if "%" in text:
-        found += _myst_comments(text, literal)
-    return iter(sorted(found, key=lambda marker: marker.start))
+        markers += _myst_comments(text, literal)
+    return iter(sorted(markers, key=lambda marker: marker.start))
 
 
 def _url(path: str) -> str:
@@ -196,7 +196,7 @@ def syntax_of(name: str) -> Syntax:
     lower = name.lower()
     if lower.endswith(NOTEBOOK):
         return MARKDOWN
-    found = next((s for s in SYNTAXES if lower.endswith(s.suffixes)), None)
-    if found is None:
+    syntax = next((s for s in SYNTAXES if lower.endswith(s.suffixes)), None)
+    if syntax is None:
         raise InputError(f"{name}: is no document that effcalc fills ({', '.join(SUFFIXES)})")
-    return found
+    return syntax
