@@ -14,8 +14,9 @@ import sys
 import time
 from dataclasses import asdict
 
-from effcalc.cli.comm_verify import start
 from effcalc.cli.networks import one_network
+
+from effcalc.cli.comm_verify import start
 from effcalc.cli.options import ScalingOptions
 from effcalc.communication.core import Collective, Phase
 from effcalc.communication.model import training_model

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from effcalc.base.display import table_of
+from effcalc.base.display import shown
 
 Shape = tuple[int, ...]
 
@@ -102,11 +102,11 @@ class Network:
     notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str | None:
-        html: str | None = table_of(self)._repr_html_()
+        html: str | None = shown(self)._repr_html_()
         return html
 
     def _repr_markdown_(self) -> str | None:
-        markdown: str | None = table_of(self)._repr_markdown_()
+        markdown: str | None = shown(self)._repr_markdown_()
         return markdown
 
 

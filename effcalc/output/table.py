@@ -11,6 +11,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from effcalc.base.display import shown
 from effcalc.base.errors import InputError, named
 from effcalc.base.units import DEFAULT_DIGITS, Unit, Value, format_count
 
@@ -68,15 +69,12 @@ class Table:
 
     def render(self, format: str = "table", digits: int = DEFAULT_DIGITS) -> str:
         """Return the whole table as text in one of the formats of `formats.FORMATS`."""
-        from effcalc.output.formats import render
-        from effcalc.output.grid import TableLook
-
-        return "".join(render(self, format, TableLook(digits=digits)))
+        text: str = shown(self, format, digits)
+        return text
 
     def _repr_html_(self) -> str | None:
-        from effcalc.output.formats.html import html_fragment
-
-        return "".join(html_fragment(self)) if self._can_repeat() else None
+        fragment: str = shown(self, "html", DEFAULT_DIGITS, True) if self._can_repeat() else ""
+        return fragment or None
 
     def _repr_markdown_(self) -> str | None:
         return self.render("markdown") if self._can_repeat() else None

@@ -16,7 +16,7 @@ from itertools import pairwise
 from operator import le
 from typing import Any
 
-from effcalc.base.display import table_of
+from effcalc.base.display import shown
 from effcalc.base.errors import InputError, one_line
 from effcalc.base.num import round_pixels
 from effcalc.base.ring import ring_all_reduce
@@ -63,11 +63,11 @@ class Scaled:
     head: bool = True
 
     def _repr_html_(self) -> str | None:
-        html: str | None = table_of(self)._repr_html_()
+        html: str | None = shown(self)._repr_html_()
         return html
 
     def _repr_markdown_(self) -> str | None:
-        markdown: str | None = table_of(self)._repr_markdown_()
+        markdown: str | None = shown(self)._repr_markdown_()
         return markdown
 
     @property

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from effcalc.base.errors import InputError, one_line
-from effcalc.output.embed.regions import Compute, Edit, apply, checked_edits, diff_of
+from effcalc.output.embed.edits import Edit, apply, diff_of
+from effcalc.output.embed.regions import Compute, checked_edits
 from effcalc.output.embed.syntax import Syntax
 from effcalc.output.embed.text import DocumentText
 

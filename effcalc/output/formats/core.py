@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from effcalc.base.errors import named
-from effcalc.output import formats
 from effcalc.output.grid import TableLook
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ _imported: dict[str, Format] = {}
 
 def _names() -> list[str]:
     """Return the names of the files in this folder, "table" first."""
-    files = {file for folder in formats.__path__ for file in os.listdir(folder)}
+    folders = sys.modules[__package__].__path__  # a test adds one
+    files = {file for folder in folders for file in os.listdir(folder)}
     names = {file.removesuffix(".py") for file in files if file.endswith(".py")}
     return sorted(names - {"__init__", "core"}, key=lambda name: (name != "table", name))
 
@@ -50,7 +51,7 @@ class _Formats(Mapping[str, Format]):
         if name not in _imported:
             if name not in _names():
                 raise KeyError(name)
-            importlib.import_module(f"{formats.__name__}.{name}")
+            importlib.import_module(f"{__package__}.{name}")
         return _imported[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -96,3 +97,9 @@ def find_format(name: str | None, file_name: str = "") -> Format:
 def render(table: Table, format: str = "table", look: TableLook | None = None) -> Iterator[str]:
     """Yield the table as text in the named format."""
     return find_format(format).render(table, look or TableLook())
+
+
+def text(table: Table, format: str, digits: int, fragment: bool = False) -> str:
+    """Return the table as text, or with `fragment` as what goes into a document."""
+    writer = find_format(format)
+    return "".join((writer.fragment if fragment else writer.render)(table, TableLook(digits)))
