@@ -7,10 +7,16 @@ import io
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from effcalc.base.errors import InputError
+from effcalc.cli.options import OutputOptions
+from effcalc.cli.output import write_table
 from effcalc.communication.strategies import STRATEGIES
 from effcalc.footprint.optimizer import OPTIMIZERS, Optimizer
 from effcalc.footprint.predict import predict
@@ -23,6 +29,9 @@ from effcalc.network.ops import BY_ONNX, BY_TORCH, OPS, OnnxNode, TorchFunction,
 from effcalc.network.ops.autocast import float32
 from effcalc.network.ops.core import Op, per_output
 from effcalc.network.ops.saving import keeps
+from effcalc.output.plots.marks import drawable, records
+from effcalc.output.plots.style import Plot, PlotLook
+from effcalc.output.table import Column, Table
 from effcalc.scaling.scale import build, scale
 from tests.cli_helpers import run
 
@@ -209,6 +218,49 @@ def test_the_help_names_every_optimizer() -> None:
     change = f"from effcalc.footprint.optimizer import *; OPTIMIZERS['rmsprop'] = {RMSPROP!r}"
     text = " ".join(program(change, "memory", "--help").split())
     assert "One of sgd, momentum, adam, adamw, rmsprop." in text
+
+
+def squares(table: Table) -> Plot:
+    """A chart of a table: what `chart` of the table names."""
+
+    def draw(look: PlotLook) -> Any:
+        import altair as alt
+
+        return alt.Chart(alt.InlineData(values=records(table))).mark_point().encode(x="macs:Q")
+
+    return Plot("squares", table.title, (), (drawable(table, ("macs",)),), draw)
+
+
+def test_a_plot(tmp_path: Path) -> None:
+    pytest.importorskip("altair")
+    pytest.importorskip("vl_convert")
+    table = Table("mine", "Mine", (Column("macs", "MACs", "count"),), [{"macs": 3}])
+    options = OutputOptions(plot=str(tmp_path / "mine.svg"))
+    with pytest.raises(InputError, match="nothing draws this table"):
+        write_table(table, options)
+    assert not (tmp_path / "mine.svg").exists()
+    with redirect_stdout(io.StringIO()) as out:
+        write_table(replace(table, chart=f"{__name__}:squares"), options)
+    assert "MACs" in out.getvalue()
+    assert "Mine" in (tmp_path / "mine.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("scale", "--phi", "0:2"),
+        ("scale", "--per", "stage"),
+        ("compare", "alexnet", "squeezenet-1.0"),
+        ("comm", "squeezenet-1.1", "--workers", "1,8", "--compute", "1s"),
+        ("memory", "squeezenet-1.1", "--mode", "train", "--per", "moment"),
+    ],
+)
+def test_commands_draw_their_tables(command: tuple[str, ...], tmp_path: Path) -> None:
+    pytest.importorskip("altair")
+    pytest.importorskip("vl_convert")
+    picture = tmp_path / "table.svg"
+    assert run(*command, "--plot", str(picture)).out == run(*command).out
+    assert "</svg>" in picture.read_text(encoding="utf-8")
 
 
 def test_a_strategy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,14 +77,6 @@ class BreakdownOptions:
             "--trace", metavar="FILE", help="Write a trace for Perfetto or Chrome (.json)."
         ),
     ] = None
-    plot: Annotated[
-        str | None,
-        typer.Option(
-            "--plot",
-            metavar="FILE",
-            help="With --per layer, draw layers under their roofs: .svg, .png or .html.",
-        ),
-    ] = None
     against: Annotated[
         str | None,
         typer.Option(

@@ -254,12 +254,22 @@ class OutputOptions:
             show_default=False,
         ),
     ] = False
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            "--plot", metavar="FILE", help="Draw the table as well: NAME.svg, .png or .html."
+        ),
+    ] = None
     command: str = ""  # the command line, which app.py fills in; not an option
 
     def __post_init__(self) -> None:
         # What cannot be written is refused before anything is computed.
         find_format(self.format, self.output or "")
-        if self.output is not None:
+        for file in filter(None, (self.output, self.plot)):
             from effcalc.base.files import check_output
 
-            check_output(self.output)
+            check_output(file)
+        if self.plot is not None:
+            from effcalc.output.plots.style import check_suffix
+
+            check_suffix(self.plot, "`plot`")

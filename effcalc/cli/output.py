@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
-from effcalc.base.errors import RunError, one_line
+from effcalc.base.errors import InputError, RunError, one_line
 from effcalc.base.files import open_output
 from effcalc.cli.wording import table_with_options
 from effcalc.output.formats import find_format
@@ -65,6 +66,8 @@ def captured() -> Iterator[list[Captured]]:
 def write_table(table: Table, out: OutputOptions) -> None:
     """Write a table as the user asked for: format, columns, order, digits, caption, place."""
     format = find_format(out.format, out.output or "")
+    if out.plot is not None:
+        _draw(table, out)
     title = table.title if out.caption is None else out.caption
     table = table_with_options(replace(table, title=title, command=out.command))
     if out.no_notes and format.name != "json":  # a saved table keeps what it says
@@ -80,6 +83,17 @@ def write_table(table: Table, out: OutputOptions) -> None:
     document = format.name != "table" or out.output is not None
     pieces = format.render(table, _look(out))
     write_text(pieces, out.output, document=document)
+
+
+def _draw(table: Table, out: OutputOptions) -> None:
+    """Draw a table with the chart that it names."""
+    from effcalc.cli.pictures import PlotOptions
+
+    if not table.chart:
+        raise InputError("--plot: nothing draws this table; see effcalc plot --help")
+    module, _, name = table.chart.partition(":")
+    plot = getattr(import_module(module), name)(table)
+    write_plot(plot, PlotOptions(output=out.plot, caption=out.caption))
 
 
 def write_figure(text: str) -> None:

@@ -51,7 +51,7 @@ def comm_table(
         else Many(len(rows), lambda: (_row(p) for p in rows))
     )
     texts = notes(first)[: -1 if "strategy" in several else None]
-    return Table("comm", title, columns, lines, texts)
+    return Table("comm", title, columns, lines, texts, chart="effcalc.communication.plot:comm")
 
 
 def notes(p: CommPrediction) -> tuple[str, ...]:

@@ -224,7 +224,15 @@ def timeline(prediction: MemoryPrediction, title: str) -> Table:
         }
         for i, m in enumerate(prediction.moments)
     ]
-    return Table("memory-timeline", title, columns, rows, layout="rows", conventions=UNITS)
+    return Table(
+        "memory-timeline",
+        title,
+        columns,
+        rows,
+        layout="rows",
+        conventions=UNITS,
+        chart="effcalc.footprint.plot:memory",
+    )
 
 
 class Check(NamedTuple):

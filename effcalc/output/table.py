@@ -61,6 +61,7 @@ class Table:
     conventions: Mapping[str, str] = field(default_factory=lambda: CONVENTIONS)
     environment: Mapping[str, Value] | None = None  # of measured values: device, versions
     layout: Layout = "auto"
+    chart: str = ""  # the function that draws it, "package.module:name", where one does
 
     def __post_init__(self) -> None:
         keys = [column.key for column in self.columns]

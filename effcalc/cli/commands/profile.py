@@ -58,12 +58,17 @@ def profile(
     effcalc profile --per layer --against before.json --fail-slower 5%
     torchrun --nproc-per-node 2 -m effcalc profile --mode train
     """
+    from dataclasses import replace
+
     from effcalc.base.errors import EffcalcError, need
     from effcalc.cli.output import write_table
     from effcalc.models.names import file_kind
 
     batches = _batches(run.batch)
     old, limit = _check(run, shown, max_level, batches)
+    plot, output = output.plot, replace(output, plot=None)
+    if plot is not None:
+        _check_plot(shown.per)
     need("torch", "profiling", "torch")
     from effcalc.profiling.live.ranks import launched
 
@@ -76,7 +81,7 @@ def profile(
         settings = settings_for(network, settings, shown.per)
     measured: list[Profile] = []
     try:
-        needs_roofs = shown.plot is not None
+        needs_roofs = plot is not None
         for so_far in _profiles(network, scaling, (arg, input), batches, settings, needs_roofs):
             measured[:] = [so_far]
     except (KeyboardInterrupt, EffcalcError):
@@ -88,8 +93,8 @@ def profile(
     if not first:
         return
     table = _table(measured[0], shown.per, max_level)
-    if shown.plot is not None:
-        _draw(table, measured[0].roofs, shown.plot)
+    if plot is not None:
+        _draw(table, measured[0].roofs, plot)
     if old is None:
         write_table(table, output)
     else:
@@ -109,8 +114,6 @@ def _check(
         raise InputError("--per and --trace are for one batch size, such as --batch 8")
     if shown.trace is not None:
         check_output(shown.trace)
-    if shown.plot is not None:
-        _check_plot(shown.plot, shown.per)
     return _saved(shown.against, shown.fail_slower, shown.per)
 
 
@@ -139,16 +142,13 @@ def _compare(
         raise CheckFailed(f"--fail-slower {shown.fail_slower}: {', '.join(rows)}")
 
 
-def _check_plot(path: str, per: str | None) -> None:
+def _check_plot(per: str | None) -> None:
     """Refuse a picture that cannot be drawn, before anything is measured."""
     from effcalc.base.errors import InputError
-    from effcalc.base.files import check_output
-    from effcalc.output.plots.style import check_suffix, import_engine
+    from effcalc.output.plots.style import import_engine
 
     if per not in ("layer", "module"):
         raise InputError("--plot draws layers: give --per layer")
-    check_suffix(path)
-    check_output(path)
     import_engine()
 
 

@@ -80,11 +80,11 @@ class Plot:
         return svg(self, "light", DEFAULT_WIDTH)
 
 
-def check_suffix(path: str) -> str:
+def check_suffix(path: str, what: str = "`output`") -> str:
     """Return a picture's suffix; raise `InputError` for one that is none of `SUFFIXES`."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"`output`: {one_line(path)!r} ends in none of {', '.join(SUFFIXES)}")
+        raise InputError(f"{what}: {one_line(path)!r} ends in none of {', '.join(SUFFIXES)}")
     return suffix
 
 

@@ -61,4 +61,5 @@ def search_table(
         rows.append(row | {figure.key: figure.value(scaled) for figure in _FIGURES})
     ordered: list[Row] = [rows[i] for i in ranking(costs, accuracies, target, exponent)]
     ordered += [row for i, row in enumerate(rows) if i not in accuracies]
-    return Table("search", title, columns, ordered, tuple(notes), layout="rows")
+    chart = "effcalc.scaling.plots.front:front"
+    return Table("search", title, columns, ordered, tuple(notes), layout="rows", chart=chart)

@@ -47,4 +47,12 @@ def compare_table(labels: Sequence[str], networks: Sequence[Scaled]) -> Table:
     if sources:
         quoted = "; ".join(f"{source}: {', '.join(names)}" for source, names in sources.items())
         notes.append(f"accuracy in % as published, none is computed: {quoted}")
-    return Table("compare", " · ".join(labels), tuple(columns), rows, tuple(notes), layout="rows")
+    return Table(
+        "compare",
+        " · ".join(labels),
+        tuple(columns),
+        rows,
+        tuple(notes),
+        layout="rows",
+        chart="effcalc.scaling.plots.costs:costs",
+    )

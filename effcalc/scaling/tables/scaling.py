@@ -139,7 +139,8 @@ def scale_table(
         notes.append("a negative φ shrinks the network; the paper only grows it")
     if arch.rule:
         notes.append(f"scaling rule: {arch.rule}")
-    return Table("scale", title, columns, records, tuple(notes))
+    chart = "effcalc.scaling.plots.scaling:scaling"
+    return Table("scale", title, columns, records, tuple(notes), chart=chart)
 
 
 PARTS = (
@@ -191,7 +192,8 @@ def breakdown_table(
     for figure in figures:
         if figure.key != "output":
             total[figure.key] = sum(figure.value(part) for part in parts)  # type: ignore[misc]
-    return Table("breakdown", title, columns, rows, total=total, layout="rows")
+    chart = "effcalc.scaling.plots.stages:stages"
+    return Table("breakdown", title, columns, rows, total=total, layout="rows", chart=chart)
 
 
 def _percent(part: int, whole: int) -> float | None:

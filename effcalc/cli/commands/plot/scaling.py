@@ -60,4 +60,4 @@ def scaling(
     head = not scaling.no_head
     variants = [scaled(arch, released(arch, v), head=head) for v in arch.variants if head]
     marks = scale_table(arch, variants, arch.title, WORKERS) if variants else None
-    write_plot(scaling_plot(curve, marks, figure, scaling.bases), plot)
+    write_plot(scaling_plot(curve, marks, figure), plot)
