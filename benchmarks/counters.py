@@ -115,7 +115,7 @@ def count_case(counter: Counter, case: Case) -> dict[str, Any]:
     return {
         "macs": int(macs) if macs == int(macs) else macs,
         "params": params,
-        "aside": {k: int(n) for k, n in found.aside.items()},
+        "unassigned": {k: int(n) for k, n in found.unassigned.items()},
     }
 
 
@@ -146,7 +146,7 @@ def small_modules() -> list[dict[str, Any]]:
             if "macs" in one:
                 network = on_cpu if counter.name == "torch, real" else ours
                 one["why"] = explain(
-                    counter.peer.rule, network, known, one["macs"], one.pop("aside")
+                    counter.peer.rule, network, known, one["macs"], one.pop("unassigned")
                 )
             found[counter.name] = one
         found["effcalc"]["params"] = figures(ours).weights.params
@@ -173,7 +173,7 @@ def one_model(name: str) -> dict[str, Any]:
         else:
             one |= {"macs": outcome.macs, "params": outcome.params}
             subject = on_cpu if as_real else ours
-            one["why"] = explain(counter.peer.rule, *subject[1:], outcome.macs, outcome.aside)
+            one["why"] = explain(counter.peer.rule, *subject[1:], outcome.macs, outcome.unassigned)
         found[counter.name] = one
         print(name, counter.name, one, flush=True)
     found["effcalc"]["params"] = totals.weights.params

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 TOP = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
 # These run a model, other processes or the network's training, or write files.
-_OWN = r"(count|profile|device|completion|embed|--output|--verify|-o|my-\S*)"
+_OWN = r"(count|profile|device|completion|embed|--output|--plot|--verify|-o|my-\S*)"
 NOT_RUN = re.compile(rf"(?<![^\s']){_OWN}")
 
 

@@ -39,6 +39,7 @@ _FROM = {
 show_with(
     Network="effcalc.scaling.tables.counting:network_record",
     Scaled="effcalc.scaling.tables.scaling:scaled_record",
+    Table="effcalc.output.formats.core:text",
 )
 
 __all__ = [

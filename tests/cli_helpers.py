@@ -22,7 +22,8 @@ from typing import Annotated
 import typer
 
 from effcalc.base import errors
-from effcalc.cli.options import Batch, Dtype, Network, OutputOptions, ScalingOptions, Workers
+from effcalc.cli.options import Batch, Dtype, Network, OutputOptions, Workers
+from effcalc.cli.scaling import ScalingOptions
 from effcalc.output.table import Column, Table
 from effcalc.base.units import parse_values
 
@@ -48,7 +49,7 @@ def zz_demo(
         Column("macs", "MACs", "count", "for one image"),
         Column("told", "Options"),
     )
-    told = f"{network} {scaling.alpha} {scaling.settings} {scaling.no_head} "
+    told = f"{network} {scaling.bases[0]} {scaling.knobs} {scaling.no_head} "
     told += f"{workers} {batch} {dtype}"
 
     def rows():

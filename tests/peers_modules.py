@@ -137,7 +137,7 @@ def answer(request):
         model, inputs = made(name, "cpu" if peer.real else "meta")
         try:
             figures = peer.count(model, inputs, {})
-            found[name] = [float(figures.macs), dict(figures.aside)]
+            found[name] = [float(figures.macs), dict(figures.unassigned)]
         except Exception as error:
             found[name] = repr(error)
     return found

@@ -52,8 +52,8 @@ class Condition:
     @property
     def names(self) -> set[str]:
         """The named values that it asks for."""
-        found = {n.id for n in ast.walk(self.tree) if isinstance(n, ast.Name)}
-        return found - set(self.quantities) - set(FUNCTIONS)
+        names = {n.id for n in ast.walk(self.tree) if isinstance(n, ast.Name)}
+        return names - set(self.quantities) - set(FUNCTIONS)
 
     def holds(self, values: Mapping[str, Any]) -> Any:
         """Whether the condition is true: a bool, or an array of them where values are arrays."""

@@ -1,7 +1,8 @@
-"""How a value shows itself: as a table that a room above its own knows how to make.
+"""How a value shows itself: by functions of rooms above its own.
 
-A value knows nothing of tables. `effcalc/__init__.py`, above every room, says which function makes
-the table of which kind of value; it is imported when a value is first shown.
+A network knows nothing of tables, and a table nothing of formats. `effcalc/__init__.py`, above
+every room, says which function shows which kind of value; it is imported when a value is first
+shown. A function is written "package.module:name".
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_TABLES: dict[str, str] = {}
+_FUNCTIONS: dict[str, str] = {}
 
 
-def show_with(**tables: str) -> None:
-    """Name, for kinds of values by their class's name, the function that makes their table.
+def show_with(**functions: str) -> None:
+    """Name, for kinds of values by their class's name, the function that shows one.
 
-    A function is written "package.module:name".
+    That of a Table returns its text, those of other values return their Table.
     """
-    _TABLES.update(tables)
+    _FUNCTIONS.update(functions)
 
 
-def table_of(value: Any) -> Any:
-    """Return the table that shows a value."""
-    module, _, name = _TABLES[type(value).__name__].partition(":")
-    return getattr(import_module(module), name)(value)
+def shown(value: Any, *arguments: Any) -> Any:
+    """Return the table of a value, or the text of a table."""
+    module, _, name = _FUNCTIONS[type(value).__name__].partition(":")
+    return getattr(import_module(module), name)(value, *arguments)

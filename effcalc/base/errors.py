@@ -1,6 +1,8 @@
 """The errors that effcalc raises on purpose; each kind has its own exit code.
 
-Every message is one line that says what was wrong, where, and what would be right.
+Every message is one line that says what was wrong, where, and what would be right. It has the
+name of an argument in backquotes, "`phi` must be a finite number": the command line shows the
+option that sets it instead (`cli/wording.py`).
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 def one_of(text: str, known: Iterable[str], what: str) -> str:
     """Return `text` where it is one of the known words; else raise `InputError`, which `what`
-    starts: "--mode"."""
+    starts: "`mode`"."""
     words = list(known)
     if text not in words:
         raise InputError(
@@ -76,7 +78,7 @@ def one_of(text: str, known: Iterable[str], what: str) -> str:
 
 def named(name: str, known: Mapping[str, T], kind: str, what: str) -> T:
     """Return what has a name; else raise `InputError`, which `what` starts, for a `kind` of thing
-    that there is not: "--format: there is no format 'x'"."""
+    that there is not: "`format`: there is no format 'x'"."""
     if name not in known:
         raise InputError(
             f"{what}: there is no {kind} {one_line(name, 60)!r}{suggest(name, known)}; "

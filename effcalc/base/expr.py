@@ -69,7 +69,7 @@ def evaluate(node: ast.expr, names: Mapping[str, Any], where: str) -> Any:
 
 
 def walk(node: ast.expr, names: Mapping[str, Any], where: str) -> Any:
-    """Compute a tree over `names`; what it is made of must be in the language."""
+    """Compute a tree over `names`; each of its parts must be in the language."""
     match node:
         case ast.Constant(value=bool() | int() | float() as value):
             return value

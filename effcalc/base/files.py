@@ -12,7 +12,7 @@ from effcalc.base.errors import InputError, RunError, one_line
 from effcalc.base.paths import is_confined
 
 
-def check_output(path: str, what: str = "--output") -> os.stat_result | None:
+def check_output(path: str, what: str = "`output`") -> os.stat_result | None:
     """Refuse a path that cannot be written, and return what is there now; `what` asks for it.
 
     A command in a document writes nothing itself: whoever fills that checks the path.
@@ -39,7 +39,7 @@ def check_output(path: str, what: str = "--output") -> os.stat_result | None:
 
 
 @contextmanager
-def open_output(path: str, what: str = "--output", *, binary: bool = False) -> Iterator[IO[Any]]:
+def open_output(path: str, what: str = "`output`", *, binary: bool = False) -> Iterator[IO[Any]]:
     """Open a file for writing that takes its place, whole, when the block ends well.
 
     A symlink keeps pointing where it does, and a file keeps its permissions. A device or a pipe
@@ -90,7 +90,7 @@ def _temporary(path: str) -> Iterator[str]:
 
 @contextmanager
 def _open(path: str, named: str, mode: str, *, binary: bool, what: str) -> Iterator[IO[Any]]:
-    """Open a file; an OSError is told in terms of the file that the user named."""
+    """Open a file; an OSError names the file as the user did."""
     try:
         if binary:
             file: IO[Any] = open(path, f"{mode}b")  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""Bounds on memory and time, so that what asks for too much is told so and not killed."""
+"""Bounds on memory and time, so that what asks for too much gets a message and is not killed."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _CGROUPS = (
 
 def available_memory() -> int | None:
     """Bytes that this process can still have, as Linux says it; None where it does not."""
-    found = []
+    available = []
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         line = next(line for line in lines if line.startswith("MemAvailable:"))
-        found.append(int(line.split()[1]) * 1024)
+        available.append(int(line.split()[1]) * 1024)
     for limit, used in _CGROUPS:
         with suppress(OSError, ValueError):  # "max" is no number
-            found.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
-    return max(min(found), 0) if found else None
+            available.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+    return max(min(available), 0) if available else None
 
 
 def child_memory() -> int:

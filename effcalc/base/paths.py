@@ -1,7 +1,7 @@
 """Which files a command may read: any, or only those under one folder.
 
 `effcalc embed` runs commands that stand in documents of strangers; within `confined` their files
-are found beside the document, and never outside the repository's root.
+are looked up beside the document, and never outside the repository's root.
 """
 
 from __future__ import annotations

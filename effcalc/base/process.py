@@ -179,10 +179,10 @@ class _Child:
         if stop:
             self.cause = "stopped"
         elif self.seconds > self.limits.seconds:
-            self.cause = f"stopped after {format_seconds(self.limits.seconds)} (--time-limit)"
+            self.cause = f"stopped after {format_seconds(self.limits.seconds)} (`time_limit`)"
         elif self.peak > self.limits.memory:
             limit = format_bytes(self.limits.memory)
-            self.cause = f"stopped at {limit} of memory (--memory-limit)"
+            self.cause = f"stopped at {limit} of memory (`memory_limit`)"
 
     def answered(self) -> dict[str, Any]:
         """What it answered, or nothing where that is no answer."""
@@ -250,7 +250,7 @@ def peak_rss(pid: int | None = None) -> int:
                     return int(line.split()[1]) * 1024
     except OSError:
         pass
-    if pid is None:
+    if pid is None and sys.platform != "win32":
         import resource
 
         # A fork inherits its parent's peak here, which is why /proc comes first. In kB on

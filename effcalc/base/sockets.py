@@ -38,7 +38,7 @@ def carried(leave_out: int | None = None) -> dict[str, Carried]:
     """
     if sys.platform != "linux":
         raise NeedsError("counting bytes of TCP connections needs Linux (TCP_INFO)")
-    found = {}
+    result = {}
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # closed by now, or not connected
             name = os.readlink(f"/proc/self/fd/{fd}")
@@ -50,8 +50,8 @@ def carried(leave_out: int | None = None) -> dict[str, Carried]:
                     continue
                 ports = copy.getsockname()[1], copy.getpeername()[1]
                 if leave_out not in ports:
-                    found[name] = _info(copy)
-    return found
+                    result[name] = _info(copy)
+    return result
 
 
 def _info(connection: socket.socket) -> Carried:

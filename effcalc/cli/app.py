@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
@@ -24,7 +24,8 @@ from typer.models import ArgumentInfo, OptionInfo
 from effcalc.base.errors import InputError, one_line, suggest
 from effcalc.cli import commands
 from effcalc.cli.defaults import default_args
-from effcalc.cli.options import Default
+from effcalc.cli.options import Default, Group
+from effcalc.cli.wording import with_options
 
 PROGRAM = "effcalc"
 
@@ -34,13 +35,13 @@ _CONTEXT = "context"  # the parameter by which typer hands a command its context
 
 def names_in(group: str = "") -> list[str]:
     """Return the names of the commands and groups right inside a group, or at the top, in order."""
-    found = set()
+    names = set()
     for folder in _folders(group):
         for name in os.listdir(folder):
             is_package = os.path.isfile(os.path.join(folder, name, "__init__.py"))
             if not name.startswith("_") and (name.endswith(".py") or is_package):
-                found.add(name.removesuffix(".py").replace("_", "-"))
-    return sorted(found)
+                names.add(name.removesuffix(".py").replace("_", "-"))
+    return sorted(names)
 
 
 def is_group(name: str) -> bool:
@@ -56,10 +57,10 @@ def _folders(group: str) -> list[str]:
 
 def command_names() -> list[str]:
     """Return the names of all commands, in order: "count", "plot scaling"."""
-    found = []
+    names = []
     for name in names_in():
-        found += [f"{name} {sub}" for sub in names_in(name)] if is_group(name) else [name]
-    return found
+        names += [f"{name} {sub}" for sub in names_in(name)] if is_group(name) else [name]
+    return names
 
 
 def _module(name: str) -> ModuleType:
@@ -78,8 +79,8 @@ def command_function(name: str) -> Callable[..., None]:
 
 def command_help(name: str) -> tuple[str, list[str]]:
     """Split the docstring of a command or a group into its help and the lines of its examples."""
-    told = _module(name) if is_group(name) else command_function(name)
-    text, _, examples = (inspect.getdoc(told) or "").partition("\nExamples:\n")
+    documented = _module(name) if is_group(name) else command_function(name)
+    text, _, examples = (inspect.getdoc(documented) or "").partition("\nExamples:\n")
     return text.strip(), [line.strip() for line in examples.splitlines() if line.strip()]
 
 
@@ -144,14 +145,13 @@ def expand(function: Callable[..., None]) -> Callable[..., None]:
     parameters: list[inspect.Parameter] = []
     groups: dict[str, tuple[type, list[str]]] = {}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
-        kind = parameter.annotation
-        if is_dataclass(kind) and isinstance(kind, type):
-            flat = [_flatten(f.name, f.type, _field_default(f), kind) for f in fields(kind)]
-            options = [option for option in flat if option is not None]
+        group = _options_of(parameter.annotation)
+        if group is not None:
+            kind, options = group
             groups[parameter.name] = (kind, [option.name for option in options])
             parameters += options
         else:
-            option = _flatten(parameter.name, kind, parameter.default)
+            option = _flatten(parameter.name, parameter.annotation, parameter.default)
             if option is None:
                 raise TypeError(f"{function.__name__}: {parameter.name} is no option or argument")
             parameters.append(option)
@@ -171,8 +171,25 @@ def expand(function: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+def _options_of(annotation: Any) -> tuple[type, list[inspect.Parameter]] | None:
+    """Return the dataclass that a group of options fills, and the options; None for no group."""
+    panel: str | None = None
+    types: Mapping[str, Any] = {}
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        kind: Any = annotation
+        panel, types = getattr(kind, "panel", None), {f.name: f.type for f in fields(kind)}
+    elif get_origin(annotation) is Annotated:
+        kind, *extras = get_args(annotation)
+        panel, types = next((e for e in extras if isinstance(e, Group)), (None, {}))
+    if not types:
+        return None
+    defaults = {f.name: _field_default(f) for f in fields(kind)}
+    flat = [_flatten(name, types[name], defaults[name], panel) for name in types]
+    return kind, [option for option in flat if option is not None]
+
+
 def _flatten(
-    name: str, annotation: Any, default: Any, group: type | None = None
+    name: str, annotation: Any, default: Any, panel: str | None = None
 ) -> inspect.Parameter | None:
     """Return one option as typer reads it, or None where the annotation declares none."""
     if get_origin(annotation) is not Annotated:
@@ -181,9 +198,9 @@ def _flatten(
     info = next((e for e in extras if isinstance(e, (OptionInfo, ArgumentInfo))), None)
     if info is None:
         return None
-    if group is not None:
+    if panel is not None:
         info = copy(info)
-        info.rich_help_panel = getattr(group, "panel", None)
+        info.rich_help_panel = panel
     if default is inspect.Parameter.empty:
         declared = next((e for e in extras if isinstance(e, Default)), None)
         default = default if declared is None else declared.value
@@ -206,10 +223,10 @@ class Command(TyperCommand):
             return super().parse_args(ctx, args)
         _, _, parsed = self.make_parser(ctx).parse_args(list(args))
         given = [max(p.opts, key=len) for p in parsed if p.param_type_name == "option"]
-        if meta["agree"] is not None:
-            meta["agree"](given)
+        if meta["check"] is not None:
+            meta["check"](given)
         words = ctx.command_path.split()[1:]
-        defaults, file = default_args(" ".join(words), self)
+        defaults, file = default_args(" ".join(words), self, command_names)
         names = (default.partition("=")[0] for default in defaults)
         meta["defaults"] = {name: file for name in names if name not in given}
         meta["args"] = [*words, *defaults, *args]
@@ -297,23 +314,23 @@ def make_app() -> Any:
     )
 
 
-def run(args: Sequence[str], agree: Callable[[list[str]], None] | None = None) -> int:
+def run(args: Sequence[str], check: Callable[[list[str]], None] | None = None) -> int:
     """Run one command line and return its exit code; every error is raised.
 
-    `agree` is told the options that the command line has, before any of them is read, and may
-    raise.
+    `check` is given the options that the command line has before any of them is read, and may
+    raise an error.
     """
     args = [arg for arg in args if arg != "--debug"] or ["--help"]
     meta: dict[str, Any] = {}
     try:
         with make_app().make_context(PROGRAM, list(args)) as ctx:
             meta = ctx.meta
-            meta |= {"args": args, "agree": agree}
+            meta |= {"args": args, "check": check}
             ctx.command.invoke(ctx)
     except typer.Exit as stop:
         return stop.exit_code
     except InputError as error:
-        file = meta.get("defaults", {}).get(str(error).partition(":")[0])
+        file = meta.get("defaults", {}).get(with_options(str(error)).partition(":")[0])
         if file is None:
             raise
         raise InputError(f"{one_line(file)}: {error}") from None

@@ -11,10 +11,10 @@ import typer
 from effcalc.base.errors import CheckFailed, InputError, RunError, need, one_of
 
 if TYPE_CHECKING:
-    from effcalc.cli.options import ScalingOptions
     from effcalc.cli.training import StrategyOptions
     from effcalc.communication.verify import Compared
     from effcalc.output.table import Table
+    from effcalc.scaling.request import ScalingRequest
 
 MAX_RANKS = 64
 
@@ -60,7 +60,7 @@ class VerifyOptions:
 
 def verify(
     network: str,
-    scaling: "ScalingOptions",
+    scaling: "ScalingRequest",
     training: "StrategyOptions",
     options: VerifyOptions,
     title: str,
@@ -71,12 +71,12 @@ def verify(
     `NeedsError`, and `RunError` where a rank fails.
     """
     from effcalc.base.units import parse_seconds
-    from effcalc.cli.networks import one_network
     from effcalc.cli.training import count
     from effcalc.communication.model import training_model
     from effcalc.communication.strategies import check
     from effcalc.communication.tables import verify_table
     from effcalc.communication.verify import VERIFIED, alone, compare, phases
+    from effcalc.scaling.request import one_network
 
     strategies, setups = training.strategies(), training.setups()
     if len(strategies) != 1 or len(setups) != 1:
@@ -84,12 +84,12 @@ def verify(
     [strategy], [setup] = strategies, setups
     one_of(strategy.name, VERIFIED, "--verify --strategy")
     one_of(options.backend, ("gloo", "nccl"), "--backend")
-    check(setup, strategy.name)
+    check(setup, strategy)
     tolerance = _tolerance(options.tolerance)
     seconds = parse_seconds(options.time_limit, "--time-limit")
     if seconds <= 0:
         raise InputError("--time-limit must be above zero")
-    at = one_network(network, scaling, "--verify")
+    scaled = one_network(network, scaling, "--verify")
     need("torch", "--verify", "torch")
     launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
     ranks = None if options.ranks is None else count(options.ranks, "--ranks", MAX_RANKS)
@@ -107,16 +107,16 @@ def verify(
         if options.backend == "nccl":
             raise InputError("--backend nccl is for a rank of torchrun, with a GPU each")
         answers = start([run], 2 if ranks is None else ranks, seconds)
-    plan = strategy.plan(training_model(at.network), setup, len(answers))
-    expected = phases(plan, strategy.name)
+    plan = strategy.plan(training_model(scaled.network), setup, len(answers))
+    expected = phases(plan, answers[0])
     rows = compare(expected, answers)
     wrong = _wrong(rows, tolerance)
     if wrong and not launched and not any(row.differs for row in rows):
         # The collectives are those predicted: one of them must send other bytes.
         single = alone(expected)
         listed = [(c.op, c.size, c.element, c.root) for [c] in (p.collectives for p in single)]
-        again = start([{"collectives": listed}], len(answers), seconds)
-        wrong += f"; {_wrong(compare(single, again), tolerance) or 'each alone is right'}"
+        separate = start([{"collectives": listed}], len(answers), seconds)
+        wrong += f"; {_wrong(compare(single, separate), tolerance) or 'each alone is right'}"
     return verify_table(title, rows, answers[0]["environment"]), wrong
 
 

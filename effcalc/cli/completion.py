@@ -8,10 +8,8 @@ its own, but in bash they break a word at ":" and "=", as in `timm:resnet50`.
 from __future__ import annotations
 
 import os
+import shlex
 from typing import Any
-
-# typer vendors click under this name, and its public names have no completion to build upon.
-from typer._click.shell_completion import ShellComplete, split_arg_string
 
 from effcalc.cli.app import PROGRAM, make_app
 
@@ -58,19 +56,6 @@ complete --command effcalc --no-files --arguments '(_effcalc_completion)'
 """The script of each shell."""
 
 
-class _Complete(ShellComplete):
-    """Finds what may stand at the end of a line; the reading and writing is done here."""
-
-    def source_vars(self) -> dict[str, Any]:
-        return {}
-
-    def get_completion_args(self) -> tuple[list[str], str]:
-        return [], ""
-
-    def format_completion(self, item: Any) -> str:
-        return str(item.value)
-
-
 def complete() -> int:
     """Print what may stand at the end of the line, one each line, as the shell reads it."""
     shell, line = os.environ["_EFFCALC_COMPLETE"], os.environ.get("_EFFCALC_LINE", "")
@@ -85,18 +70,50 @@ def complete() -> int:
 
 
 def _split(line: str) -> tuple[list[str], str]:
-    """Return the whole words of a line, and the one under the cursor."""
-    words = split_arg_string(line)
+    """Return the whole words of a line, and the one under the cursor, whose quote may be open."""
+    lexer = shlex.shlex(line, posix=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    words: list[str] = []
+    try:
+        words.extend(lexer)
+    except ValueError:
+        return words, lexer.token
     last = words.pop() if words and not line[-1:].isspace() else ""
     return words, last
 
 
 def _candidates(words: list[str], last: str) -> list[tuple[str, str]]:
     """Return each word that may stand in the place of `last`, and what it means."""
-    finder = _Complete(make_app(), {}, PROGRAM, "_EFFCALC_COMPLETE")
-    found = finder.get_completions(words[1:], last)
-    option = last[: last.find("=") + 1] if last.startswith("-") else ""
-    return [(f"{option}{item.value}", item.help or "") for item in found]
+    command, args = make_app(), words[1:]
+    context = command.make_context(PROGRAM, [], resilient_parsing=True)
+    while hasattr(command, "list_commands"):
+        names = [i for i, word in enumerate(args) if not word.startswith("-")]
+        if not names:
+            break
+        name, args = args[names[0]], args[names[0] + 1 :]
+        command = command.get_command(context, name)
+        if command is None:
+            return []
+        context = command.make_context(name, list(args), context, resilient_parsing=True)
+    parameters = command.get_params(context)
+    option, value = "", last
+    if last.startswith("-") and "=" in last:
+        option, _, value = last.partition("=")
+    before = option or next(iter(args[-1:]), "")
+    options = (p for p in parameters if p.param_type_name == "option" and not p.is_flag)
+    asked: Any = next((p for p in options if before in p.opts), None)
+    if asked is None and not last.startswith("-"):
+        arguments = (p for p in parameters if p.param_type_name == "argument")
+        asked = next((p for p in arguments if _is_open(p, context)), command)
+    items = (asked or command).shell_complete(context, value)
+    prefix = f"{option}=" if option else ""
+    return [(f"{prefix}{item.value}", item.help or "") for item in items]
+
+
+def _is_open(argument: Any, context: Any) -> bool:
+    """Whether an argument may be given here: it is not, or takes any number of words."""
+    source = context.get_parameter_source(argument.name)
+    return argument.nargs != 1 or source is None or source.name != "COMMANDLINE"
 
 
 def _written(shell: str, value: str, help: str, last: str) -> str:

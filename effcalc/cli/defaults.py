@@ -14,6 +14,7 @@ stranger's file cannot make a command write, run or measure anything.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,9 @@ OF_A_COMMAND = (*EVERYWHERE, "columns", "sort", "caption", "per", "max-level")
 """Keys of `[tool.effcalc.COMMAND]`."""
 
 
-def default_args(name: str, command: Any) -> tuple[list[str], str]:
+def default_args(
+    name: str, command: Any, command_names: Callable[[], list[str]]
+) -> tuple[list[str], str]:
     """Return the options that stand before those given to the command `name`, and their file."""
     start, root = whereabouts()
     for folder in (start, *start.parents):
@@ -43,6 +46,8 @@ def default_args(name: str, command: Any) -> tuple[list[str], str]:
             tool = TomlTable(read(path, str(path)), str(path)).table("tool")
             if "effcalc" in tool.values:
                 table = TomlTable(tool.table("effcalc").values, f"{path}: [tool.effcalc]")
+                words = [*dict.fromkeys(name.split()[0] for name in command_names())]
+                table.only([*EVERYWHERE, *words])
                 return _args(table, name, command, root is not None), str(path)
         if folder == root:
             break
@@ -58,10 +63,7 @@ def _bytes(path: Path) -> bytes:
 
 def _args(table: TomlTable, name: str, command: Any, in_document: bool) -> list[str]:
     from effcalc.base.toml import TomlTable
-    from effcalc.cli.app import command_names
 
-    words = list(dict.fromkeys(name.split()[0] for name in command_names()))
-    table.only([*EVERYWHERE, *words])
     word = name.split()[0]
     where = f"{table.where[:-1]}.{word}]"
     own = TomlTable(table.table(word).values, where)

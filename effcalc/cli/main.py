@@ -71,7 +71,9 @@ def _end(signum: int, frame: object) -> None:
 def _explain(error: Exception) -> tuple[int, str]:
     """Return the exit code of an error, and one line that says what it is."""
     if isinstance(error, EffcalcError):
-        return error.exit_code, one_line(error, limit=2000)
+        from effcalc.cli.wording import with_options
+
+        return error.exit_code, with_options(one_line(error, limit=2000))
     if isinstance(error, MemoryError):
         return FAILED_TO_RUN, "out of memory"
     import errno
@@ -100,7 +102,7 @@ def usage(error: Exception) -> str:
 
 
 def _settle_stdout() -> None:
-    """Write out what is left, or drop it where that fails: the error has been told by now."""
+    """Write out what is left, or drop it where that fails: the error has been printed by now."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -10,24 +10,22 @@ from typing import TYPE_CHECKING
 
 from effcalc.base.errors import InputError, one_line, one_of
 from effcalc.base.units import parse_count
-from effcalc.cli.networks import scaled_networks
 from effcalc.cli.output import progress
 from effcalc.footprint.fit import Fitted, fit_batch, fit_phi
 from effcalc.footprint.optimizer import OPTIMIZERS
 from effcalc.footprint.predict import predict
 from effcalc.footprint.step import CHECKPOINTS, DEVICES, PRECISIONS, StepSettings
 from effcalc.footprint.tables import MeasuredRun
-from effcalc.models.target import file_kind, is_code, target_network
+from effcalc.models.names import file_kind, is_code
+from effcalc.models.target import target_network
 from effcalc.network.network import Network
+from effcalc.scaling.request import scaled_networks
 from effcalc.scaling.scale import Scaled, build
 from effcalc.scaling.tables.scaling import pixels
 
 if TYPE_CHECKING:
-    from effcalc.cli.options import ScalingOptions
     from effcalc.cli.steps import StepOptions
-
-
-_RATIOS = ("depth", "width", "resolution", "image_size")
+    from effcalc.scaling.request import ScalingRequest
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,12 @@ class Request:
     input: Sequence[str]
     batches: Sequence[int]
     steps: Sequence[StepSettings]
-    options: ScalingOptions
+    options: ScalingRequest
 
-    def network(self, at: Scaled | None, batch: int, train: bool) -> Network:
+    def network(self, scaled: Scaled | None, batch: int, train: bool) -> Network:
         """Lay down, or trace, the network of one run."""
-        if at is not None:
-            return build(at.arch, at.scaling, batch, at.head)
+        if scaled is not None:
+            return build(scaled.arch, scaled.scaling, batch, scaled.head)
         with redirect_stdout(sys.stderr):  # what the user's code prints is not the result
             return target_network(
                 self.target, settings=self.arg, inputs=self.input, batch=batch, train=train
@@ -55,21 +53,23 @@ class Request:
     def points(self) -> list[tuple[Scaled | None, int, StepSettings]]:
         """Return every combination of network, batch and step."""
         return [
-            (at, batch, step)
-            for at in (*self.scaled, *(() if self.scaled else (None,)))
+            (scaled, batch, step)
+            for scaled in (*self.scaled, *(() if self.scaled else (None,)))
             for batch in self.batches
             for step in self.steps
         ]
 
-    def label(self, at: Scaled | None) -> str:
+    def label(self, scaled: Scaled | None) -> str:
         """Say which of several scalings a row is about."""
-        return _label(at) if at is not None and len(self.scaled) > 1 else ""
+        return _label(scaled) if scaled is not None and len(self.scaled) > 1 else ""
 
     def runs(self) -> Iterator[MeasuredRun]:
         """Predict every run."""
         points = self.points()
-        for at, batch, step in progress(points, "predictions", len(points)):
-            yield MeasuredRun(self.label(at), predict(self.network(at, batch, step.train), step))
+        for scaled, batch, step in progress(points, "predictions", len(points)):
+            yield MeasuredRun(
+                self.label(scaled), predict(self.network(scaled, batch, step.train), step)
+            )
 
     def one_step(self, option: str) -> StepSettings:
         """Return the step that is asked for; `option` needs it to be one (training, of both)."""
@@ -85,19 +85,19 @@ class Request:
             raise InputError("--fit finds the batch and φ itself; give one scaling and one --batch")
         if self.input:
             raise InputError("--fit grows the batch itself; give no --input")
-        at = self.scaled[0] if self.scaled else None
-        fits = [fit_batch(lambda batch: self.network(at, batch, step.train), step, limit)]
+        scaled = self.scaled[0] if self.scaled else None
+        fits = [fit_batch(lambda batch: self.network(scaled, batch, step.train), step, limit)]
         asked = self.options
-        unscaled = all(getattr(asked, name) is None for name in ("phi", *_RATIOS))
-        if at is not None and not at.scaling.variant and unscaled:
-            bases = (asked.alpha, asked.beta, asked.gamma)
-            fits.append(fit_phi(at.arch, bases, self.batches[0], step, limit, at.head))
+        if scaled is not None and not scaled.scaling.variant and not asked.scales:
+            fits.append(
+                fit_phi(scaled.arch, asked.bases, self.batches[0], step, limit, scaled.head)
+            )
         return fits
 
 
-def _label(at: Scaled) -> str:
+def _label(scaled: Scaled) -> str:
     """Say which scaling a row is about."""
-    scaling = at.scaling
+    scaling = scaled.scaling
     if scaling.variant:
         return scaling.variant.upper()
     if scaling.phi is not None:
@@ -107,32 +107,32 @@ def _label(at: Scaled) -> str:
 
 def request(
     network: str,
-    scaling: ScalingOptions,
-    asked: StepOptions,
+    scaling: ScalingRequest,
+    options: StepOptions,
     arg: Sequence[str] = (),
     input: Sequence[str] = (),
 ) -> Request:
     """Read the options; raises `InputError` for what cannot be."""
-    batches = [_count(text, "--batch") for text in asked.batch.split(",")]
-    dtypes = [one_of(text.strip(), PRECISIONS, "--dtype") for text in asked.dtype.split(",")]
+    batches = [_count(text, "--batch") for text in options.batch.split(",")]
+    dtypes = [one_of(text.strip(), PRECISIONS, "--dtype") for text in options.dtype.split(",")]
     modes = (
         ("infer", "train")
-        if asked.mode is None
-        else (one_of(asked.mode, ("infer", "train"), "--mode"),)
+        if options.mode is None
+        else (one_of(options.mode, ("infer", "train"), "--mode"),)
     )
     step = StepSettings(
-        optimizer=one_of(asked.optimizer, OPTIMIZERS, "--optimizer"),
-        checkpoint=one_of(asked.checkpoint, CHECKPOINTS, "--checkpoint"),
-        workers=_count(asked.workers, "--workers"),
-        zero=int(one_of(asked.zero, ("0", "1", "2", "3"), "--zero")),
-        device=one_of(asked.device, DEVICES, "--device"),
+        optimizer=one_of(options.optimizer, OPTIMIZERS, "--optimizer"),
+        checkpoint=one_of(options.checkpoint, CHECKPOINTS, "--checkpoint"),
+        workers=_count(options.workers, "--workers"),
+        zero=int(one_of(options.zero, ("0", "1", "2", "3"), "--zero")),
+        device=one_of(options.device, DEVICES, "--device"),
     )
     if step.zero and step.workers < 2:
         raise InputError(f"--zero {step.zero} shards over --workers; give 2 or more")
-    if asked.master_weights and dtypes != ["bf16"]:
+    if options.master_weights and dtypes != ["bf16"]:
         raise InputError("--master-weights copies bf16 weights; give --dtype bf16")
     steps = [
-        replace(step, train=m == "train", dtype=d, master=asked.master_weights)
+        replace(step, train=m == "train", dtype=d, master=options.master_weights)
         for d in dtypes
         for m in modes
     ]
@@ -143,7 +143,7 @@ def request(
             raise InputError("--checkpoint is for effcalc's networks, which have stages and blocks")
         if not scaling.plain:
             raise InputError(f"{one_line(network)}: a target is taken as it is, and not scaled")
-        if kind == "onnx" and "train" in modes and asked.mode is not None:
+        if kind == "onnx" and "train" in modes and options.mode is not None:
             raise InputError("an .onnx file holds an inference; give --mode infer")
         if kind == "onnx":
             steps = [s for s in steps if not s.train]

@@ -39,8 +39,10 @@ def checks(asked: Request) -> list[Check]:
     return [_check(asked, *point, device) for point in progress(points, "steps", len(points))]
 
 
-def _check(asked: Request, at: Scaled | None, batch: int, step: StepSettings, device: Any) -> Check:
-    network = asked.network(at, batch, step.train)
+def _check(
+    asked: Request, scaled: Scaled | None, batch: int, step: StepSettings, device: Any
+) -> Check:
+    network = asked.network(scaled, batch, step.train)
     prediction = predict(network, step)
     free = available_memory() if device.type == "cpu" else None
     if free is not None and prediction.peak.total > free:
@@ -52,12 +54,12 @@ def _check(asked: Request, at: Scaled | None, batch: int, step: StepSettings, de
         redirect_stdout(sys.stderr),
         memory_limited() if device.type == "cpu" else nullcontext(),
     ):
-        module, args, kwargs = _module(asked, network if at is not None else None, batch, step)
+        module, args, kwargs = _module(asked, network if scaled is not None else None, batch, step)
         module, (args, kwargs) = place(
             module, (args, kwargs), "bf16" if step.dtype == "bf16" else "fp32", device, False
         )
-        found = measure(module, tuple(args), kwargs, step, asked.title)
-    return Check(MeasuredRun(asked.label(at), prediction), asdict(found))
+        measured = measure(module, tuple(args), kwargs, step, asked.title)
+    return Check(MeasuredRun(asked.label(scaled), prediction), asdict(measured))
 
 
 def _module(asked: Request, network: Network | None, batch: int, step: StepSettings) -> Any:

@@ -7,8 +7,8 @@ read by whoever knows what the list is of.
 """
 
 # Annotations stay objects in this module: app.py reads them without evaluating any text.
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import typer
@@ -70,8 +70,8 @@ def option(
     name: str, metavar: str, help: str, complete: Callable[[str], list[Any]] | None = None
 ) -> OptionInfo:
     """Return an option that takes text, which its group reads."""
-    made: OptionInfo = typer.Option(name, metavar=metavar, help=help, autocompletion=complete)
-    return made
+    info: OptionInfo = typer.Option(name, metavar=metavar, help=help, autocompletion=complete)
+    return info
 
 
 def complete_network(incomplete: str) -> list[str]:
@@ -168,20 +168,6 @@ Digits = Annotated[
     ),
     Default(DEFAULT_DIGITS),
 ]
-Depth = Annotated[
-    str | None,
-    typer.Option("--depth", metavar="NUMBERS", help="Layers, as a multiple of the base's."),
-]
-Width = Annotated[
-    str | None,
-    typer.Option("--width", metavar="NUMBERS", help="Channels, as a multiple of the base's."),
-]
-Resolution = Annotated[
-    str | None,
-    typer.Option(
-        "--resolution", metavar="NUMBERS", help="Image size, as a multiple of the base's."
-    ),
-]
 Settings = Annotated[
     list[str],
     typer.Option(
@@ -213,60 +199,11 @@ Caption = Annotated[
 # --- groups ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ScalingOptions:
-    """How far to scale a network; values that may be lists or ranges are still text."""
+class Group(NamedTuple):
+    """The options that fill a dataclass of the domain: `Annotated[ScalingRequest, Group(...)]`."""
 
-    panel: ClassVar[str] = "Scaling (a value may be a list 0,1,2 or a range 0:7 or 0:7:0.5)"
-
-    phi: Annotated[
-        str | None,
-        typer.Option(
-            "--phi",
-            metavar="NUMBERS",
-            help="Compound coefficient φ: depth α^φ, width β^φ, resolution γ^φ.",
-        ),
-    ] = None
-    alpha: Annotated[
-        float,
-        typer.Option(
-            "--alpha", metavar="NUMBER", parser=number("--alpha"), help="Base α of the depth."
-        ),
-    ] = 1.2
-    beta: Annotated[
-        float,
-        typer.Option(
-            "--beta", metavar="NUMBER", parser=number("--beta"), help="Base β of the width."
-        ),
-    ] = 1.1
-    gamma: Annotated[
-        float,
-        typer.Option(
-            "--gamma", metavar="NUMBER", parser=number("--gamma"), help="Base γ of the resolution."
-        ),
-    ] = 1.15
-    depth: Depth = None
-    width: Width = None
-    resolution: Resolution = None
-    image_size: Annotated[
-        str | None,
-        typer.Option(
-            "--image-size", metavar="PIXELS", help="Image size: 320, or 320x480 (height x width)."
-        ),
-    ] = None
-    variant: Annotated[
-        str | None,
-        typer.Option("--variant", metavar="NAMES", help="Released variants, such as b3."),
-    ] = None
-    settings: Settings = field(default_factory=list)
-    classes: Classes = None
-    in_channels: InChannels = None
-    no_head: NoHead = False
-
-    @property
-    def plain(self) -> bool:
-        """Whether no option is given: the network is as its name says."""
-        return self == ScalingOptions()
+    panel: str  # the heading in help
+    options: Mapping[str, Any]  # by field, in order, each with its Annotated type
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,12 +254,22 @@ class OutputOptions:
             show_default=False,
         ),
     ] = False
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            "--plot", metavar="FILE", help="Draw the table as well: NAME.svg, .png or .html."
+        ),
+    ] = None
     command: str = ""  # the command line, which app.py fills in; not an option
 
     def __post_init__(self) -> None:
         # What cannot be written is refused before anything is computed.
         find_format(self.format, self.output or "")
-        if self.output is not None:
+        for file in filter(None, (self.output, self.plot)):
             from effcalc.base.files import check_output
 
-            check_output(self.output)
+            check_output(file)
+        if self.plot is not None:
+            from effcalc.output.plots.style import check_suffix
+
+            check_suffix(self.plot, "`plot`")

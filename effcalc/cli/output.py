@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
-from effcalc.base.errors import RunError, one_line
+from effcalc.base.errors import InputError, RunError, one_line
 from effcalc.base.files import open_output
+from effcalc.cli.wording import table_with_options
 from effcalc.output.formats import find_format
 from effcalc.output.grid import TableLook
 from effcalc.output.table import Table, select, sorted_by, take
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from effcalc.output.plots.style import Plot
 
 T = TypeVar("T")
+
+PATIENCE_S = 0.5
+"""Seconds of work before progress is shown, and rich imported for it."""
 
 CAPTURE_ROWS = 1000
 """Rows of a table in a document at most."""
@@ -61,8 +66,10 @@ def captured() -> Iterator[list[Captured]]:
 def write_table(table: Table, out: OutputOptions) -> None:
     """Write a table as the user asked for: format, columns, order, digits, caption, place."""
     format = find_format(out.format, out.output or "")
+    if out.plot is not None:
+        _draw(table, out)
     title = table.title if out.caption is None else out.caption
-    table = replace(table, title=title, command=out.command)
+    table = table_with_options(replace(table, title=title, command=out.command))
     if out.no_notes and format.name != "json":  # a saved table keeps what it says
         table = replace(table, notes=(), conventions={})
     results = _CAPTURED.get()
@@ -76,6 +83,17 @@ def write_table(table: Table, out: OutputOptions) -> None:
     document = format.name != "table" or out.output is not None
     pieces = format.render(table, _look(out))
     write_text(pieces, out.output, document=document)
+
+
+def _draw(table: Table, out: OutputOptions) -> None:
+    """Draw a table with the chart that it names."""
+    from effcalc.cli.pictures import PlotOptions
+
+    if not table.chart:
+        raise InputError("--plot: nothing draws this table; see effcalc plot --help")
+    module, _, name = table.chart.partition(":")
+    plot = getattr(import_module(module), name)(table)
+    write_plot(plot, PlotOptions(output=out.plot, caption=out.caption))
 
 
 def write_figure(text: str) -> None:
@@ -135,47 +153,52 @@ def progress(
     done: int = 0,
     size: Callable[[T], int] = lambda item: 1,
 ) -> Iterator[T]:
-    """Yield the items, and count them on stderr where that is a terminal.
+    """Yield the items, and count them on stderr where that is a terminal and they take time.
 
     `done` are those of an earlier run, and `size` says for how many an item counts.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield from items
+    items = iter(items)
+    begun = time.monotonic()
+    for item in items:
+        yield item
+        done += size(item)
+        if _shows_progress() and time.monotonic() - begun >= PATIENCE_S:
+            break
+    else:
         return
+    from rich.console import Console
+    from rich.progress import Progress
+
     of = "" if total is None else f" of {total:,}"
-    told = time.monotonic()
-    try:
+    with Progress(
+        f"{what}: {{task.completed:,.0f}}{of}",
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as bar:
+        task = bar.add_task(what, total=total, completed=done)
         for item in items:
-            now = time.monotonic()
-            if now - told >= 0.1:
-                told = now
-                sys.stderr.write(f"\r\x1b[K{what}: {done:,}{of}")
-                sys.stderr.flush()
             yield item
-            done += size(item)
-    finally:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+            bar.advance(task, size(item))
 
 
 @contextmanager
 def status() -> Iterator[Callable[[str], None]]:
-    """Yield what shows a line about the work under way on stderr, where that is a terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    """Yield what shows a line about the work under way on stderr, where that is a terminal.
+
+    It draws when it is called, and never from a thread beside what is being timed.
+    """
+    if not _shows_progress():
         yield lambda text: None
         return
-    told = 0.0
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
 
-    def tell(text: str) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if now - told >= 0.1:
-            told = now
-            sys.stderr.write(f"\r\x1b[K{one_line(text, 79)}")
-            sys.stderr.flush()
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as line:
+        yield lambda text: line.update(Text(one_line(text, 79)), refresh=True)
 
-    try:
-        yield tell
-    finally:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+
+def _shows_progress() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()

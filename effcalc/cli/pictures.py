@@ -71,7 +71,7 @@ class PlotOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """Where to write a page, and how its figures are told."""
+    """Where to write a page, and with how many digits."""
 
     panel: ClassVar[str] = "Output"
 

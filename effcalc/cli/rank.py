@@ -11,13 +11,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     Each of its `runs` has a network with its scaling options, a strategy and its setup, or
     collectives to run alone, as (op, bytes, bytes of an element, root).
     """
-    from effcalc.cli.networks import one_network
-    from effcalc.cli.options import ScalingOptions
     from effcalc.communication.strategies import Setup
+    from effcalc.scaling.request import ScalingRequest, one_network
 
-    # What cannot be is told before torch is loaded.
+    # Bad input is refused before torch is loaded.
     networks = [
-        one_network(one["network"], ScalingOptions(**one["scaling"]), "--verify").network
+        one_network(one["network"], ScalingRequest(**one["scaling"]), "--verify").network
         if "network" in one
         else None
         for one in request["runs"]

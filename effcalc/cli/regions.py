@@ -127,7 +127,7 @@ class RegionRunner:
     def _run(self, args: list[str], base: Path) -> Captured:
         allowed = SAFE.union((PURE | TARGETS)[args[0]])
 
-        def agree(options: list[str]) -> None:
+        def check(options: list[str]) -> None:
             for option in options:
                 if option not in allowed:
                     raise InputError(f"{option}: is not for a command in a document")
@@ -143,7 +143,7 @@ class RegionRunner:
             stack.enter_context(confined(base, self.root))
             stack.enter_context(redirect_stdout(io.StringIO()))
             results = stack.enter_context(captured())
-            _called(args, agree)
+            _called(args, check)
         self.spent += time.monotonic() - begun
         if len(results) != 1:
             raise InputError(f"{args[0]!r} gave {len(results)} results, and a region holds one")
@@ -169,11 +169,11 @@ class RegionRunner:
             raise InputError(f"--output: {name!r} is drawn by another region, and differently")
 
 
-def _called(args: list[str], agree: Callable[[list[str]], None]) -> None:
+def _called(args: list[str], check: Callable[[list[str]], None]) -> None:
     from typer import TyperException
 
     try:
-        run(args, agree)
+        run(args, check)
     except TyperException as error:
         raise InputError(usage(error)) from None
     except MemoryError:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from effcalc.cli.options import option
+from effcalc.footprint.optimizer import OPTIMIZERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class StepOptions:
     dtype: Annotated[str, option("--dtype", "TYPES", "fp32, bf16, or amp: autocast with bf16.")] = (
         "fp32"
     )
-    optimizer: Annotated[str, option("--optimizer", "NAME", "sgd, momentum, adam or adamw.")] = (
+    optimizer: Annotated[str, option("--optimizer", "NAME", f"One of {', '.join(OPTIMIZERS)}.")] = (
         "momentum"
     )
     master_weights: Annotated[
@@ -36,7 +37,7 @@ class StepOptions:
         ),
     ] = False
     checkpoint: Annotated[
-        str, option("--checkpoint", "PART", "Compute each stage or block again for backward.")
+        str, option("--checkpoint", "PART", "Recompute each stage or block for backward.")
     ] = "none"
     workers: Annotated[
         str, option("--workers", "N", "Data-parallel workers that ZeRO shards over.")

@@ -164,13 +164,13 @@ class LinkOptions:
         """Return the links within and between nodes, and the workers of a node."""
         from effcalc.hardware.files import load_link
 
-        found = [load_link(name) for name in _names(self.link)]
-        if len(found) > 2:
-            raise InputError(f"--link: {len(found)} links; give one, or INNER,OUTER")
-        if len(found) == 2 and self.per_node is None:
+        named = [load_link(name) for name in _names(self.link)]
+        if len(named) > 2:
+            raise InputError(f"--link: {len(named)} links; give one, or INNER,OUTER")
+        if len(named) == 2 and self.per_node is None:
             raise InputError("--link INNER,OUTER needs the workers of a node: --per-node 8")
         group = None if self.per_node is None else count(self.per_node, "--per-node")
-        return (found[0], found[-1]), group
+        return (named[0], named[-1]), group
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,27 +222,28 @@ class ComputeOptions:
 class Asked(NamedTuple):
     """What is to be predicted, and the axes of which there are several."""
 
-    made: "Many[CommPrediction]"
+    predictions: "Many[CommPrediction]"
     shown: list[str]
 
 
 def predicted(
     model: "Model", training: StrategyOptions, wires: LinkOptions, spent: ComputeOptions
 ) -> Asked:
-    """Read the options, and return every combination's prediction, made as it is read."""
-    from effcalc.communication.predict import predictions
+    """Read the options, and return every combination's prediction, each computed as it is read."""
+    from effcalc.communication.predict import Cases, predictions
     from effcalc.scaling.request import Many
 
     counts, setups = training.counts(), training.setups()
     strategies, algorithms = training.strategies(), training.algorithms()
     links, group = wires.links()
     compute = [spent.seconds(model, setup) for setup in setups]
+    cases = Cases(counts, strategies, algorithms, setups, compute, links, group)
     axes = (("strategy", strategies), ("algorithm", algorithms), ("dtype", setups))
-    made = Many(
+    results = Many(
         len(counts) * len(strategies) * len(algorithms) * len(setups),
-        lambda: predictions(model, counts, strategies, algorithms, setups, compute, links, group),
+        lambda: predictions(model, cases),
     )
-    return Asked(made, [axis for axis, values in axes if len(values) > 1])
+    return Asked(results, [axis for axis, values in axes if len(values) > 1])
 
 
 def _time(text: str, batch: int) -> float:

@@ -1,1 +1,1 @@
-"""What distributed training sends: collectives, strategies, links, and how much of it shows."""
+"""What distributed training sends: collectives, strategies, links, and exposed time."""

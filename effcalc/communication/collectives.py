@@ -1,8 +1,8 @@
 """Collective algorithms as textbooks have them: bytes of each rank, messages, critical path.
 
 n is the number of ranks and S the bytes of a collective (see `core.py`). Where n does not divide S,
- the first S mod n parts are a byte longer, so the ranks differ by a byte or two and
-their sum is exact. To add an algorithm: two functions and a record in `ALGORITHMS`.
+the first S mod n parts are a byte longer, so the ranks differ by a byte or two and their sum is
+exact. To add an algorithm: two functions and a record in `ALGORITHMS`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from effcalc.base.errors import named
-from effcalc.communication import direct, gloo, tree
+from effcalc.communication import direct, gloo
 from effcalc.communication.core import (
     INNER,
     OUTER,
@@ -62,27 +62,20 @@ def _ring_rank(c: Collective, n: int, rank: int) -> RankTraffic:
     match c.op:
         case "all_reduce":
             first, second = (_ring_half_rank(c.size, n, rank, skip) for skip in (1, 2))
-            return first.plus(second)
+            return first + second
         case "reduce_scatter":
             return _ring_half_rank(c.size, n, rank, 1)
         case "all_gather":
             return _ring_half_rank(c.size, n, rank, 2)
-        case "broadcast":
-            return tree.rank(c.size, n, rank, c.root)
-        case "reduce":
-            return tree.rank(c.size, n, rank, c.root).backwards()
     return direct.rank(c, n, rank)
 
 
 def _ring_cost(c: Collective, n: int, tier: int) -> CollectiveCost:
-    match c.op:
-        case "all_reduce" | "reduce_scatter" | "all_gather":
-            rounds = (2 if c.op == "all_reduce" else 1) * (n - 1)
-            sent = rounds * c.size
-            return CollectiveCost(sent, sent, rounds * n, (Leg(tier, rounds, rounds * c.size / n),))
-        case "broadcast" | "reduce":
-            return tree.cost(c.size, n, tier)
-    return direct.cost(c, n, tier)
+    if c.op not in ("all_reduce", "reduce_scatter", "all_gather"):
+        return direct.cost(c, n, tier)
+    rounds = (2 if c.op == "all_reduce" else 1) * (n - 1)
+    sent = rounds * c.size
+    return CollectiveCost(sent, sent, rounds * n, (Leg(tier, rounds, rounds * c.size / n),))
 
 
 def ring_rank(c: Collective, cluster: Cluster, rank: int) -> RankTraffic:
@@ -102,15 +95,15 @@ def tree_rank(c: Collective, cluster: Cluster, rank: int) -> RankTraffic:
     """Traffic of a rank where an all-reduce is a binomial reduce and a binomial broadcast."""
     if c.op != "all_reduce":
         return ring_rank(c, cluster, rank)
-    down = tree.rank(c.size, cluster.workers, rank, 0)
-    return down.plus(down.backwards())
+    down = direct.tree_rank(c.size, cluster.workers, rank, 0)
+    return down + down.backwards()
 
 
 def tree_cost(c: Collective, cluster: Cluster) -> CollectiveCost:
     """2⌈log2 n⌉ steps of S bytes; halves of an all-reduce go by ring (Thakur 2005, 4.5)."""
     if c.op != "all_reduce":
         return ring_cost(c, cluster)
-    return tree.cost(c.size, cluster.workers, cluster.flat).times(2)
+    return direct.tree_cost(c.size, cluster.workers, cluster.flat) * 2
 
 
 # --- recursive halving and doubling ------------------------------------------------------------
@@ -138,8 +131,8 @@ def halving_rank(c: Collective, cluster: Cluster, rank: int) -> RankTraffic:
         if rank < 2 * extra and rank % 2 == 0:
             return whole
         half = _halving_rank(c.size, core, rank // 2 if rank < 2 * extra else rank - extra)
-        both = half.plus(half.backwards())
-        return both.plus(whole) if rank < 2 * extra else both
+        both = half + half.backwards()
+        return both + whole if rank < 2 * extra else both
     if c.op in ("reduce_scatter", "all_gather") and not extra:
         half = _halving_rank(c.size, n, rank)
         return half if c.op == "reduce_scatter" else half.backwards()
@@ -185,11 +178,11 @@ def hierarchical_rank(c: Collective, cluster: Cluster, rank: int) -> RankTraffic
             down = _ring_half_rank(c.size, g, place, 1)
             up = _ring_half_rank(c.size, g, place, 2)
             if c.op == "all_reduce":
-                return across.plus(down).plus(up)
-            return across.plus(down if c.op == "reduce_scatter" else up)
+                return across + down + up
+            return across + (down if c.op == "reduce_scatter" else up)
     source, at = divmod(c.root, g)
-    across = tree.rank(c.size, k, node, source) if place == at else RankTraffic()
-    down = across.plus(tree.rank(c.size, g, place, at))
+    across = direct.tree_rank(c.size, k, node, source) if place == at else RankTraffic()
+    down = across + direct.tree_rank(c.size, g, place, at)
     return down if c.op == "broadcast" else down.backwards()
 
 
@@ -246,7 +239,7 @@ ALGORITHMS = {
         Algorithm(
             "gloo",
             "torch's CPU backend as it really sends",
-            "measured on torch 2.14.1 with --verify; see docs/communication.md",
+            "measured on torch 2.14.1 with `verify`; see docs/communication.md",
             gloo.cost,
             gloo.rank,
         ),
@@ -254,7 +247,7 @@ ALGORITHMS = {
 }
 
 
-def find_algorithm(name: str, option: str = "--algorithm") -> Algorithm:
+def find_algorithm(name: str, option: str = "`algorithm`") -> Algorithm:
     """Return an algorithm by name; raises `InputError`."""
     return named(name, ALGORITHMS, "algorithm", option)
 
@@ -262,8 +255,8 @@ def find_algorithm(name: str, option: str = "--algorithm") -> Algorithm:
 def collective_cost(algorithm: Algorithm, c: Collective, cluster: Cluster) -> CollectiveCost:
     """Cost of a collective with its repeats; a single worker sends nothing."""
     if cluster.workers == 1:
-        return CollectiveCost(0, 0, 0, ())
-    return algorithm.cost(c, cluster).times(c.repeats)
+        return CollectiveCost()
+    return algorithm.cost(c, cluster) * c.repeats
 
 
 def collective_rank(
@@ -272,12 +265,16 @@ def collective_rank(
     """Traffic of one rank for a collective with its repeats; see `collective_cost`."""
     if cluster.workers == 1:
         return RankTraffic()
-    return algorithm.rank(c, cluster, rank).times(c.repeats)
+    return algorithm.rank(c, cluster, rank) * c.repeats
 
 
 def phase_rank(algorithm: Algorithm, phase: Phase, cluster: Cluster, rank: int) -> RankTraffic:
     """Traffic of one rank for all collectives of a phase."""
-    result = RankTraffic()
-    for c in phase.collectives:
-        result = result.plus(collective_rank(algorithm, c, cluster, rank))
-    return result
+    traffic = (collective_rank(algorithm, c, cluster, rank) for c in phase.collectives)
+    return sum(traffic, RankTraffic())
+
+
+def phase_cost(algorithm: Algorithm, phase: Phase, cluster: Cluster) -> CollectiveCost:
+    """Cost of all collectives of a phase, one after another."""
+    costs = (collective_cost(algorithm, c, cluster) for c in phase.collectives)
+    return sum(costs, CollectiveCost())

@@ -42,21 +42,30 @@ class Phase(NamedTuple):
     collectives: tuple[Collective, ...]
 
 
-class RankTraffic(NamedTuple):
-    """Payload bytes and messages of one rank."""
+@dataclass(frozen=True, slots=True)
+class RankTraffic:
+    """Payload bytes and messages of one rank; `+` adds two, `* n` is the same n times."""
 
     sent: int = 0
     received: int = 0
     messages_sent: int = 0
     messages_received: int = 0
 
-    def times(self, count: int) -> RankTraffic:
-        """The same, `count` times over."""
-        return RankTraffic(*(value * count for value in self))
+    def __add__(self, other: RankTraffic) -> RankTraffic:
+        return RankTraffic(
+            self.sent + other.sent,
+            self.received + other.received,
+            self.messages_sent + other.messages_sent,
+            self.messages_received + other.messages_received,
+        )
 
-    def plus(self, other: RankTraffic) -> RankTraffic:
-        """Both together."""
-        return RankTraffic(*(a + b for a, b in zip(self, other, strict=True)))
+    def __mul__(self, count: int) -> RankTraffic:
+        return RankTraffic(
+            self.sent * count,
+            self.received * count,
+            self.messages_sent * count,
+            self.messages_received * count,
+        )
 
     def backwards(self) -> RankTraffic:
         """The same the other way: a reduce is a broadcast backwards."""
@@ -71,21 +80,32 @@ class Leg(NamedTuple):
     size: float
 
 
-class CollectiveCost(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CollectiveCost:
     """One collective: bytes and messages of all ranks together, and its critical path.
 
     As much is received as is sent, but for a parameter server, which is not one of the ranks.
+    `+` is one collective after another, with one leg for each tier; `* n` the same n times.
     """
 
-    sent: int
-    received: int
-    messages: int
-    legs: tuple[Leg, ...]
+    sent: int = 0
+    received: int = 0
+    messages: int = 0
+    legs: tuple[Leg, ...] = ()
 
-    def times(self, count: int) -> CollectiveCost:
-        """The same, `count` times one after another."""
-        if count == 1:
-            return self
+    def __add__(self, other: CollectiveCost) -> CollectiveCost:
+        legs: dict[int, Leg] = {}
+        for leg in (*self.legs, *other.legs):
+            before = legs.get(leg.tier, Leg(leg.tier, 0, 0))
+            legs[leg.tier] = Leg(leg.tier, before.steps + leg.steps, before.size + leg.size)
+        return CollectiveCost(
+            self.sent + other.sent,
+            self.received + other.received,
+            self.messages + other.messages,
+            tuple(legs.values()),
+        )
+
+    def __mul__(self, count: int) -> CollectiveCost:
         legs = tuple(Leg(leg.tier, leg.steps * count, leg.size * count) for leg in self.legs)
         return CollectiveCost(self.sent * count, self.received * count, self.messages * count, legs)
 

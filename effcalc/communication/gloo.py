@@ -1,7 +1,7 @@
 """What torch's gloo backend sends, to the byte: the algorithms of gloo as measured.
 
-Measured on torch 2.14.1 by the kernel's own counters (`effcalc comm --verify`); where gloo does
-other than the textbook says, docs/communication.md tells.
+Measured on torch 2.14.1 by the kernel's own counters (`effcalc comm --verify`).
+docs/communication.md lists where gloo differs from the textbook.
 
 - all_reduce: a ring of segments. S is cut into max(⌈S / 1 MiB⌉, 2n) segments, their number
   rounded up to a multiple of n and their length to whole elements, so the last ones may be
@@ -10,7 +10,7 @@ other than the textbook says, docs/communication.md tells.
 - reduce_scatter: an all_reduce of the whole vector, of which each rank keeps its part.
 - reduce: a ring's reduce-scatter of segments of at most 1 MiB, and then each rank sends its block
   to the root. Over 2n MiB a block has more than two segments, and rank r sends all of its block
-  but the last two on as well, which nobody needs.
+  but the last two on as well, needlessly.
 - all_gather: a ring in which each part goes as two messages.
 - broadcast: a binomial tree. gather, scatter, all_to_all, send: one message for each pair.
 - barrier: ⌈log2 n⌉ rounds of empty messages.
@@ -21,7 +21,7 @@ sender) and one that it is wanted (48 bytes, from the receiver).
 
 from __future__ import annotations
 
-from effcalc.communication import direct, tree
+from effcalc.communication import direct
 from effcalc.communication.core import Cluster, Collective, CollectiveCost, Leg, RankTraffic
 
 HEADER = 48
@@ -81,16 +81,14 @@ def rank(c: Collective, cluster: Cluster, rank: int) -> RankTraffic:
     match c.op:
         case "all_reduce" | "reduce_scatter":
             ring = Ring(c.size, n, c.element)
-            return ring.half(rank).plus(ring.half(rank - 1))
+            return ring.half(rank) + ring.half(rank - 1)
         case "reduce":
             return Reduce(c.size, n, c.element).rank(rank, c.root)
         case "all_gather":
             size, messages = (n - 1) * _equal(c, n), 2 * (n - 1) if c.size else 0
             return RankTraffic(size, size, messages, messages)
-        case "broadcast":
-            return tree.rank(c.size, n, rank, c.root)
         case "barrier":
-            return RankTraffic(0, 0, tree.rounds(n), tree.rounds(n))
+            return RankTraffic(0, 0, direct.rounds(n), direct.rounds(n))
         case "all_to_all":
             size = (n - 1) * _equal(c, n)
             return RankTraffic(size, size, n - 1, n - 1)
@@ -141,9 +139,9 @@ class Reduce:
         )
         size, segments = self.own(rank)
         if rank != root:
-            return ring.plus(RankTraffic(size, 0, int(segments > 0), 0))
+            return ring + RankTraffic(size, 0, int(segments > 0), 0)
         filled = -(-self.size // self.block)
-        return ring.plus(RankTraffic(0, self.size - size, 0, filled - int(segments > 0)))
+        return ring + RankTraffic(0, self.size - size, 0, filled - int(segments > 0))
 
     def cost(self, root: int, tier: int) -> CollectiveCost:
         """All ranks: those before the last block that is not empty keep two whole segments."""
@@ -175,10 +173,8 @@ def cost(c: Collective, cluster: Cluster) -> CollectiveCost:
             each = each if c.size or c.op == "all_to_all" else 0
             sent = n * (n - 1) * _equal(c, n)
             return CollectiveCost(sent, sent, n * each, (Leg(tier, each, sent / n),))
-        case "broadcast":
-            return tree.cost(c.size, n, tier)
         case "barrier":
-            return CollectiveCost(0, 0, n * tree.rounds(n), (Leg(tier, tree.rounds(n), 0),))
+            return CollectiveCost(0, 0, n * direct.rounds(n), (Leg(tier, direct.rounds(n), 0),))
         case "gather" | "scatter":
             sent = (n - 1) * _equal(c, n)
             return CollectiveCost(sent, sent, n - 1, (Leg(tier, n - 1, sent),))

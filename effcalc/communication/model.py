@@ -1,4 +1,4 @@
-"""What a strategy has to know of a network: its parameters, and when their gradients are there."""
+"""A network as a training strategy sees it: parameters, and when their gradients are ready."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def size_of(params: Sequence[Param], dtype: str | None = None) -> int:
 
 
 def training_model(network: Network) -> Model:
-    """Look at a network as training does; raises `InputError` for one without parameters.
+    """Describe a network as training sees it; raises `InputError` for one without parameters.
 
     Autograd runs the last operator first (its queue is by the order of the forward pass), so
     gradients come in the reverse order of layers; a linear layer's bias comes before its weight,
@@ -84,10 +84,10 @@ def training_model(network: Network) -> Model:
     ready: dict[str, tuple[Param, float]] = {}
     work = _shares(macs)
     for at in range(len(layers) - 1, -1, -1):
-        mine = [p for p in layers[at].params if not p.buffer and p.trainable]
+        own = [p for p in layers[at].params if not p.buffer and p.trainable]
         if layers[at].op == "linear":
-            mine.reverse()
-        for p in mine:
+            own.reverse()
+        for p in own:
             # A shared parameter's gradient is whole after its first user's backward.
             ready.pop(p.key, None)
             ready[p.key] = (p, 1 - work[at])
@@ -124,7 +124,7 @@ def units(model: Model, per: str) -> tuple[Unit, ...]:
         name = {"stage": layer.stage, "block": layer.block, "all": model.name}[per]
         groups.setdefault(name, []).append(at)
     seen: set[str] = set()
-    found = []
+    result = []
     for name, places in groups.items():
         params = []
         for at in places:
@@ -134,5 +134,5 @@ def units(model: Model, per: str) -> tuple[Unit, ...]:
                     params.append(p)
         if params:
             first, last = places[0], places[-1] + 1
-            found.append(Unit(name, tuple(params), work[first], work[last] - work[first]))
-    return tuple(found)
+            result.append(Unit(name, tuple(params), work[first], work[last] - work[first]))
+    return tuple(result)

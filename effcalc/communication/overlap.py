@@ -1,4 +1,4 @@
-"""How long a step takes when communication runs beside the compute, and how much of it shows.
+"""How long a step takes when communication overlaps compute, and how much is exposed.
 
 Compute is spread over a step by FLOPs, a third of them in the forward pass. Collectives run one
 at a time in the order they are issued, each as soon as its data is ready (Li et al. 2020, section
@@ -80,7 +80,7 @@ def seconds(plan: Plan, algorithm: Algorithm, cluster: Cluster) -> float:
 
 
 def _rounds(plan: Plan) -> int:
-    """Times that a pipeline hands on: once less than its m + p − 1 rounds."""
+    """How often a pipeline passes activations on: once less than its m + p − 1 rounds."""
     return plan.micro_batches + len(plan.stages) - 2
 
 

@@ -57,7 +57,7 @@ def cut(model: Model, stages: int, dtype: str) -> tuple[PipelineStage, ...]:
     count = len(model.layers)
     if stages > count:
         raise InputError(
-            f"--workers: {stages:,} pipeline stages are more than the {count:,} layers of "
+            f"`workers`: {stages:,} pipeline stages are more than the {count:,} layers of "
             f"{model.name}; give at most {count:,}"
         )
     done = [0, *accumulate(model.macs)]

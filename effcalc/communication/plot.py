@@ -26,24 +26,24 @@ _TIP = ("workers", "efficiency", "exposed", "step", "sent")
 
 
 def comm(table: Table, subtitle: str = "") -> Plot:
-    """Draw the efficiencies of `views.comm.comm_table` against workers.
+    """Draw the efficiencies of `comm_table` against workers.
 
     `subtitle` says over which links. A line stands for each strategy, algorithm and dtype of
     which there are several. Raises `InputError` where no compute time is known, where there is
-    one number of workers alone, and for more lines than can be told apart.
+    one number of workers alone, and for more lines than there are styles.
     """
     table = drawable(table, [*_AXES, *_TIP])
     rows = list(table.rows)
     if any(row["efficiency"] is None for row in rows):
         raise InputError(
-            "an efficiency needs the compute time: --compute 120ms, or --device NAME --mfu 40%"
+            "an efficiency needs the compute time: `compute` 120ms, or `device` NAME `mfu` 40%"
         )
     if len({row["workers"] for row in rows}) < 2:
-        raise InputError("--workers: a plot is over several, such as 1,8,64,512 or 1:64")
+        raise InputError("`workers`: a plot is over several, such as 1,8,64,512 or 1:64")
     varied = [axis for axis in _AXES if len({row[axis] for row in rows}) > 1]
     names = list(dict.fromkeys(_name(row, varied) for row in rows))
     if len(names) > len(DASHES):
-        raise InputError(f"a plot tells {len(DASHES)} lines apart, and these are {len(names)}")
+        raise InputError(f"a plot has at most {len(DASHES)} lines, and these are {len(names)}")
     return Plot(
         *("comm", f"{table.title}: scaling efficiency", (subtitle,) if subtitle else (), (table,)),
         lambda look: _draw(look, table, varied, names),

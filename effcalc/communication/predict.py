@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from effcalc.base.errors import InputError, one_line
-from effcalc.communication.collectives import ALGORITHMS, Algorithm, collective_cost, phase_rank
+from effcalc.communication.collectives import ALGORITHMS, Algorithm, phase_cost, phase_rank
 from effcalc.communication.core import Cluster, CollectiveCost, Phase, RankTraffic
 from effcalc.communication.model import Model
 from effcalc.communication.overlap import StepTime, seconds, step
@@ -37,15 +37,7 @@ class CommPrediction:
 
     def phase_cost(self, phase: Phase, algorithm: Algorithm | None = None) -> CollectiveCost:
         """All ranks together, for one phase."""
-        costs = [
-            collective_cost(algorithm or self.algorithm, c, self.cluster) for c in phase.collectives
-        ]
-        return CollectiveCost(
-            sum(c.sent for c in costs),
-            sum(c.received for c in costs),
-            sum(c.messages for c in costs),
-            tuple(leg for c in costs for leg in c.legs),
-        )
+        return phase_cost(algorithm or self.algorithm, phase, self.cluster)
 
     def phase_rank(
         self, phase: Phase, rank: int, algorithm: Algorithm | None = None
@@ -100,33 +92,42 @@ class CommPrediction:
         return step(self.plan, self.algorithm, self.cluster, self.compute)
 
 
-def predictions(
-    model: Model,
-    workers: Iterable[int | float],
-    strategies: Sequence[Strategy],
-    algorithms: Sequence[Algorithm],
-    setups: Sequence[Setup],
-    compute: Sequence[float | None],
-    links: tuple[Link, Link],
-    per_node: int | None,
-) -> Iterator[CommPrediction]:
-    """Predict every combination, by number of workers first; made as they are read.
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """What is to be predicted: every combination of these.
 
-    `compute` has the seconds of one batch for each setup. Raises `InputError` for what cannot be.
+    `compute` has the seconds of one batch for each setup, None where not known; `links` are those
+    within a node of `per_node` workers and between nodes.
     """
-    for workers_ in workers:
-        n = _workers(workers_)
-        group = min(per_node or n, n)
-        cluster = Cluster(n, group, links[0] if per_node else links[1], links[1])
-        for strategy in strategies:
-            for setup, batch_seconds in zip(setups, compute, strict=True):
-                check(setup, strategy.name)
+
+    workers: Iterable[int | float]
+    strategies: Sequence[Strategy]
+    algorithms: Sequence[Algorithm]
+    setups: Sequence[Setup]
+    compute: Sequence[float | None]
+    links: tuple[Link, Link]
+    per_node: int | None = None
+
+
+def predictions(model: Model, cases: Cases) -> Iterator[CommPrediction]:
+    """Predict every case as it is read, by number of workers first.
+
+    Raises `InputError` for one that is not possible.
+    """
+    inner, outer = cases.links
+    for workers in cases.workers:
+        n = _workers(workers)
+        group = min(cases.per_node or n, n)
+        cluster = Cluster(n, group, inner if cases.per_node else outer, outer)
+        for strategy in cases.strategies:
+            for setup, batch_seconds in zip(cases.setups, cases.compute, strict=True):
+                check(setup, strategy)
                 plan = strategy.plan(model, setup, n)
                 spent = None if batch_seconds is None else batch_seconds * setup.accumulate
-                for algorithm in algorithms:
+                for algorithm in cases.algorithms:
                     if algorithm.name == "hierarchical" and n % group:
                         raise InputError(
-                            f"--per-node: {n:,} workers are no whole number of nodes of {group:,}; "
+                            f"`per_node`: {n:,} workers are no whole number of nodes of {group:,}; "
                             "the hierarchical algorithm needs one"
                         )
                     yield CommPrediction(model, strategy, setup, algorithm, cluster, plan, spent)
@@ -135,9 +136,9 @@ def predictions(
 def _workers(value: int | float) -> int:
     if not isinstance(value, int) or not 1 <= value <= MAX_WORKERS:
         raise InputError(
-            f"--workers: {value:g} is not a whole number from 1 to {MAX_WORKERS:,}"
+            f"`workers`: {value:g} is not a whole number from 1 to {MAX_WORKERS:,}"
             if isinstance(value, float) or value < 10**15
-            else f"--workers: at most {MAX_WORKERS:,}"
+            else f"`workers`: at most {MAX_WORKERS:,}"
         )
     return value
 
@@ -153,6 +154,6 @@ def compute_seconds(model: Model, device: Device, mfu: float, precision: str, im
     if short not in device.peaks:
         known = ", ".join(device.peaks) or "none"
         raise InputError(
-            f"--precision: {device.name} has no {one_line(short, 40)} peak; it has: {known}"
+            f"`precision`: {device.name} has no {one_line(short, 40)} peak; it has: {known}"
         )
     return 3 * 2 * model.forward_macs() * images / (device.peaks[short] * mfu)

@@ -1,7 +1,8 @@
 """Ways to train on many workers: each a function from a network to the collectives it runs.
 
 A strategy returns the phases of a run; the last is the steady step, the one that repeats. Sizes
-are payload bytes. To add one: a function and a record in `STRATEGIES`.
+are payload bytes. To add one: a function and a record in `STRATEGIES`, which names how torch
+trains it where it can.
 """
 
 from __future__ import annotations
@@ -52,12 +53,19 @@ class Plan(NamedTuple):
 
 
 class Strategy(NamedTuple):
-    """A strategy, and where it is described."""
+    """A strategy, where it is described, what it sends, and how torch runs it.
+
+    `trainer` names the function of `communication/live` that trains it on real ranks, as
+    `module:function`, since this module needs no torch; None where --verify cannot run it.
+    `pipelined` says that a step has micro-batches of its own.
+    """
 
     name: str
     help: str
     source: str
     plan: Callable[[Model, Setup, int], Plan]
+    trainer: str | None = None
+    pipelined: bool = False
 
 
 def _backward(share: float, setup: Setup, micro_batch: int | None = None) -> float:
@@ -78,8 +86,8 @@ def ddp(model: Model, setup: Setup, n: int) -> Plan:
     """DistributedDataParallel of torch 2.14.1 (Li et al. 2020): all-reduces of buckets.
 
     The constructor compares the shapes of the parameters and broadcasts rank 0's parameters and
-    buffers. Each step broadcasts the buffers again, before its first micro-batch. The second step
-    agrees on the rebuilt buckets first.
+    buffers. Each step broadcasts the buffers before its first micro-batch. The second step
+    broadcasts first how the buckets were rebuilt.
     """
     count = Collective("all_gather", 8 * n, "number of parameters", 8)
     constructor, *steps = _ddp(model, setup)
@@ -95,16 +103,16 @@ def _ddp(model: Model, setup: Setup) -> tuple[Phase, ...]:
         *_broadcasts((*model.params, *model.buffers), "parameters and buffers"),
     )
     buffers = tuple(_broadcasts(model.buffers, "buffers"))
-    found = buckets.rebuilt(model)
-    agree = (
+    grouped = buckets.rebuilt(model)
+    rebuild = (
         Collective("broadcast", 4 * (len(model.params) + 1), "order of parameters", 4),
-        Collective("broadcast", 4 * len(found), "sizes of buckets", 4),
+        Collective("broadcast", 4 * len(grouped), "sizes of buckets", 4),
     )
-    steady = (*buffers, *_averaged(found, "all_reduce", setup))
+    steady = (*buffers, *_averaged(grouped, "all_reduce", setup))
     return (
         Phase("constructor", constructor),
         Phase("first step", (*buffers, *_averaged(buckets.first(model), "all_reduce", setup))),
-        Phase("second step", (*agree, *steady)),
+        Phase("second step", (*rebuild, *steady)),
         Phase("steady step", steady),
     )
 
@@ -117,7 +125,7 @@ def _broadcasts(tensors: tuple[Param, ...], what: str) -> list[Collective]:
     ]
 
 
-def _averaged(found: Sequence[buckets.Bucket], op: str, setup: Setup) -> list[Collective]:
+def _averaged(grouped: Sequence[buckets.Bucket], op: str, setup: Setup) -> list[Collective]:
     """One collective for each bucket, ready when its last gradient is."""
     return [
         Collective(
@@ -127,7 +135,7 @@ def _averaged(found: Sequence[buckets.Bucket], op: str, setup: Setup) -> list[Co
             dtype_bytes(setup.dtype),
             ready=_backward(bucket.ready, setup),
         )
-        for i, bucket in enumerate(found, 1)
+        for i, bucket in enumerate(grouped, 1)
     ]
 
 
@@ -160,11 +168,11 @@ def zero_1(model: Model, setup: Setup, n: int) -> Plan:
 
 def zero_2(model: Model, setup: Setup, n: int) -> Plan:
     """Gradients sharded too (ZeRO, section 5.2): each micro-batch's are reduce-scattered."""
-    found = buckets.rebuilt(model)
+    grouped = buckets.rebuilt(model)
     scattered = [
         c._replace(ready=_backward(b.ready, setup, i))
         for i in range(setup.accumulate)
-        for b, c in zip(found, _averaged(found, "reduce_scatter", setup), strict=True)
+        for b, c in zip(grouped, _averaged(grouped, "reduce_scatter", setup), strict=True)
     ]
     return Plan((Phase("steady step", (*scattered, _weights(model, setup))),))
 
@@ -190,7 +198,7 @@ def fully_shard(model: Model, setup: Setup, n: int) -> Plan:
 
     Each parameter is split along its first dimension into n parts of equal rows, the last ones
     padded, so a gathered unit has n·⌈rows/n⌉ rows of each. The next unit is gathered while one
-    computes. With `reshard` weights are freed after the forward pass and gathered again.
+    computes. With `reshard` weights are freed after the forward pass and gathered once more.
     """
     sizes = []
     for unit in units(model, setup.unit):
@@ -205,13 +213,13 @@ def fully_shard(model: Model, setup: Setup, n: int) -> Plan:
 
 def _sharded(model: Model, setup: Setup, sizes: list[int]) -> Plan:
     """Gather unit by unit, one ahead of the compute, and reduce-scatter behind the backward."""
-    found = units(model, setup.unit)
+    sharded = units(model, setup.unit)
     element = dtype_bytes(setup.dtype)
     steps: list[Collective] = []
-    last = len(found) - 1
+    last = len(sharded) - 1
     for i in range(setup.accumulate):
-        for at, (unit, size) in enumerate(zip(found, sizes, strict=True)):
-            ahead = found[at - 1].before if at else 0.0
+        for at, (unit, size) in enumerate(zip(sharded, sizes, strict=True)):
+            ahead = sharded[at - 1].before if at else 0.0
             steps.append(
                 Collective(
                     "all_gather",
@@ -227,32 +235,32 @@ def _sharded(model: Model, setup: Setup, sizes: list[int]) -> Plan:
             if setup.reshard:
                 # The last unit's backward starts at once; each other was asked for one before.
                 for other in (last, last - 1) if at == last else (at - 1,):
-                    steps += _regathered(found, sizes, other, element, setup, i)
+                    steps += _regathered(sharded, sizes, other, element, setup, i)
             steps.append(
                 Collective(
                     "reduce_scatter",
                     sizes[at],
-                    f"{found[at].name}, gradients",
+                    f"{sharded[at].name}, gradients",
                     element,
-                    ready=_backward(1 - found[at].before, setup, i),
+                    ready=_backward(1 - sharded[at].before, setup, i),
                 )
             )
     return Plan((Phase("steady step", tuple(steps)),))
 
 
 def _regathered(
-    found: tuple[Unit, ...], sizes: list[int], at: int, element: int, setup: Setup, i: int
+    sharded: tuple[Unit, ...], sizes: list[int], at: int, element: int, setup: Setup, i: int
 ) -> list[Collective]:
     """The gather of a unit for its backward, asked for when the unit after it starts its own."""
     if at < 0:
         return []
-    starts = 1 - found[at].before - found[at].share
-    after = found[min(at + 1, len(found) - 1)]
+    starts = 1 - sharded[at].before - sharded[at].share
+    after = sharded[min(at + 1, len(sharded) - 1)]
     return [
         Collective(
             "all_gather",
             sizes[at],
-            f"{found[at].name}, backward",
+            f"{sharded[at].name}, backward",
             element,
             ready=_backward(1 - after.before - after.share, setup, i),
             needed=_backward(starts, setup, i),
@@ -273,8 +281,8 @@ def pipeline(model: Model, setup: Setup, n: int) -> Plan:
     count = min(4 * n, images) if setup.micro_batches is None else setup.micro_batches
     if count > images:
         raise InputError(
-            f"--micro-batches: {count} are more than the {images} images of {n} workers; "
-            "give fewer, or a larger --batch"
+            f"`micro_batches`: {count} are more than the {images} images of {n} workers; "
+            "give fewer, or a larger `batch`"
         )
     stages = cut(model, n, setup.dtype)
     small, larger = divmod(images, count)
@@ -303,7 +311,13 @@ def pipeline(model: Model, setup: Setup, n: int) -> Plan:
 STRATEGIES = {
     s.name: s
     for s in (
-        Strategy("ddp", "all-reduce of gradient buckets, as torch's DDP", "Li et al. 2020", ddp),
+        Strategy(
+            "ddp",
+            "all-reduce of gradient buckets, as torch's DDP",
+            "Li et al. 2020",
+            ddp,
+            trainer="effcalc.communication.live.train:ddp",
+        ),
         Strategy(
             "parameter-server",
             "push gradients to a server, pull weights",
@@ -313,21 +327,33 @@ STRATEGIES = {
         Strategy("zero-1", "optimizer state sharded", "Rajbhandari et al. 2020, 5.1", zero_1),
         Strategy("zero-2", "gradients sharded too", "Rajbhandari et al. 2020, 5.2", zero_2),
         Strategy("zero-3", "weights sharded too", "Rajbhandari et al. 2020, 5.3", zero_3),
-        Strategy("fully-shard", "torch's fully_shard", "torch 2.14.1, measured", fully_shard),
-        Strategy("pipeline", "a stage of the network each", "Huang et al. 2019, GPipe", pipeline),
+        Strategy(
+            "fully-shard",
+            "torch's fully_shard",
+            "torch 2.14.1, measured",
+            fully_shard,
+            trainer="effcalc.communication.live.train:fully_shard",
+        ),
+        Strategy(
+            "pipeline",
+            "a stage of the network each",
+            "Huang et al. 2019, GPipe",
+            pipeline,
+            pipelined=True,
+        ),
     )
 }
 
 
-def find_strategy(name: str, option: str = "--strategy") -> Strategy:
+def find_strategy(name: str, option: str = "`strategy`") -> Strategy:
     """Return a strategy by name; raises `InputError`."""
     return named(name, STRATEGIES, "strategy", option)
 
 
-def check(setup: Setup, strategy: str) -> None:
+def check(setup: Setup, strategy: Strategy) -> None:
     """Refuse what a strategy has no use for; raises `InputError`."""
-    one_of(setup.unit, UNITS, "--unit")
-    if strategy == "pipeline" and setup.accumulate > 1:
-        raise InputError("--accumulate: a pipeline has micro-batches of its own: --micro-batches 8")
-    if strategy != "pipeline" and setup.micro_batches is not None:
-        raise InputError("--micro-batches is for --strategy pipeline; others have --accumulate 4")
+    one_of(setup.unit, UNITS, "`unit`")
+    if strategy.pipelined and setup.accumulate > 1:
+        raise InputError("`accumulate`: a pipeline has micro-batches of its own: `micro_batches` 8")
+    if not strategy.pipelined and setup.micro_batches is not None:
+        raise InputError("`micro_batches` is for `strategy` pipeline; others have `accumulate` 4")

@@ -45,18 +45,18 @@ def comm_table(
         Column("startup", "once", "bytes", "by each rank, on top of steps", default=False),
         Column("startup_first", "once, rank 0", "bytes", "by rank 0", default=False),
     )
-    made: Iterable[Row] = (
+    lines: Iterable[Row] = (
         [_row(p) for p in rows]
         if isinstance(rows, Sequence)
         else Many(len(rows), lambda: (_row(p) for p in rows))
     )
-    said = notes(first)[: -1 if "strategy" in several else None]
-    return Table("comm", title, columns, made, said)
+    texts = notes(first)[: -1 if "strategy" in several else None]
+    return Table("comm", title, columns, lines, texts, chart="effcalc.communication.plot:comm")
 
 
 def notes(p: CommPrediction) -> tuple[str, ...]:
-    """What the figures of predictions stand on."""
-    bytes_ = "bytes are payload, the mean over the ranks, of which some send more: --per rank"
+    """What the figures of predictions are based on."""
+    bytes_ = "bytes are payload, the mean over the ranks, of which some send more: `per` rank"
     link = p.cluster.outer
     wires = [f"link: {link.title}, {_link(p, 1)}"]
     if p.cluster.inner != p.cluster.outer:
@@ -110,7 +110,7 @@ def _row(p: CommPrediction) -> Row:
 
 
 def ranks_table(title: str, p: CommPrediction) -> Table:
-    """What each rank sends and receives, in each phase; rows are made as they are read."""
+    """What each rank sends and receives, in each phase; rows are computed as they are read."""
     phases = p.plan.phases
     columns = [Column("rank", "rank", "text")]
     for i, phase in enumerate(phases):
@@ -127,18 +127,18 @@ def ranks_table(title: str, p: CommPrediction) -> Table:
     count = p.cluster.workers + server
 
     def row(rank: int) -> Row:
-        made: dict[str, Value] = {"rank": "server" if rank == p.cluster.workers else str(rank)}
+        cells: dict[str, Value] = {"rank": "server" if rank == p.cluster.workers else str(rank)}
         for phase in phases:
             key = phase.name.replace(" ", "_")
             traffic = p.phase_rank(phase, rank)
-            made[f"{key}_sent"] = traffic.sent
-            made[f"{key}_received"] = traffic.received
-            made[f"{key}_messages"] = traffic.messages_sent
-        return made
+            cells[f"{key}_sent"] = traffic.sent
+            cells[f"{key}_received"] = traffic.received
+            cells[f"{key}_messages"] = traffic.messages_sent
+        return cells
 
     rows = Many(count, lambda: (row(rank) for rank in range(count)))
-    said = ("payload bytes that each rank sends, by phase", *notes(p)[1:])
-    return Table("comm-ranks", title, tuple(columns), rows, said, layout="rows")
+    texts = ("payload bytes that each rank sends, by phase", *notes(p)[1:])
+    return Table("comm-ranks", title, tuple(columns), rows, texts, layout="rows")
 
 
 def collectives_table(title: str, p: CommPrediction) -> Table:
@@ -187,7 +187,7 @@ def stages_table(title: str, p: CommPrediction) -> Table:
         Column("cut", "cut", "bytes", "activations of one image that go on"),
     )
     if not p.plan.stages:
-        raise InputError("--per stage is for --strategy pipeline")
+        raise InputError("`per` stage is for `strategy` pipeline")
     whole = sum(stage.macs for stage in p.plan.stages)
     rows: list[Row] = [
         {
@@ -209,8 +209,8 @@ def stages_table(title: str, p: CommPrediction) -> Table:
         "share": 100.0 if whole else None,
         "cut": sum(stage.cut_bytes for stage in p.plan.stages),
     }
-    said = (f"{p.plan.micro_batches} micro-batches", *notes(p)[1:])
-    return Table("comm-stages", title, columns, rows, said, total, layout="rows")
+    texts = (f"{p.plan.micro_batches} micro-batches", *notes(p)[1:])
+    return Table("comm-stages", title, columns, rows, texts, total, layout="rows")
 
 
 BREAKDOWNS: Mapping[str, Callable[[str, CommPrediction], Table]] = {
@@ -238,7 +238,7 @@ def verify_table(title: str, rows: Sequence[Compared], environment: Mapping[str,
         Column("wire_received", "wire, received", "int", "bytes, headers too", default=False),
         Column("differs", "differs", "text", "the first collective", default=False),
     )
-    made: list[Row] = [
+    lines: list[Row] = [
         {
             "phase": row.phase,
             "rank": row.rank,
@@ -263,5 +263,7 @@ def verify_table(title: str, rows: Sequence[Compared], environment: Mapping[str,
         if rows[0].wire is not None
         else "measured: the flight recorder's collectives, sent as a ring does"
     )
-    said = (f"{exact} of {len(rows)} to the byte, sent and received", how)
-    return Table("comm-verify", title, columns, made, said, environment=environment, layout="rows")
+    texts = (f"{exact} of {len(rows)} to the byte, sent and received", how)
+    return Table(
+        "comm-verify", title, columns, lines, texts, environment=environment, layout="rows"
+    )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from effcalc.communication import gloo
 from effcalc.communication.collectives import ALGORITHMS, phase_rank
 from effcalc.communication.core import Cluster, Collective, Phase, RankTraffic
-from effcalc.communication.strategies import Plan
+from effcalc.communication.strategies import STRATEGIES, Plan
 from effcalc.hardware.files import Link
 
-VERIFIED = ("ddp", "fully-shard")
-"""Strategies of which torch has an implementation that `--verify` runs."""
+VERIFIED = tuple(strategy.name for strategy in STRATEGIES.values() if strategy.trainer)
+"""Strategies that real ranks can train."""
 
 
 class Compared(NamedTuple):
@@ -45,12 +46,17 @@ class Compared(NamedTuple):
         )
 
 
-def phases(plan: Plan, strategy: str) -> tuple[Phase, ...]:
-    """The phases that a verification runs: `fully_shard` sends nothing as it wraps."""
-    if strategy == "fully-shard":
-        steady = plan.steady.collectives
-        return (Phase("constructor", ()), Phase("first step", steady), plan.steady)
-    return plan.phases
+def phases(plan: Plan, answer: Mapping[str, Any], run: int = 0) -> tuple[Phase, ...]:
+    """What a plan predicts for each phase that a rank ran, by its name.
+
+    Of phases that the plan does not have, a step is as the steady one, and others send nothing.
+    """
+    planned = {phase.name: phase for phase in plan.phases}
+    steady = plan.steady.collectives
+    names = [phase["name"] for phase in answer["runs"][run]]
+    return tuple(
+        planned.get(name) or Phase(name, steady if name.endswith("step") else ()) for name in names
+    )
 
 
 def alone(phases: Sequence[Phase]) -> tuple[Phase, ...]:
@@ -69,7 +75,7 @@ def compare(
     n = len(answers)
     link = Link("", "", "", 1.0, 0.0)
     cluster = Cluster(n, n, link, link)
-    found = []
+    rows = []
     for at, phase in enumerate(expected):
         for rank, answer in enumerate(answers):
             seen = answer["runs"][run][at]
@@ -87,14 +93,14 @@ def compare(
                 sent = wire[0] - extra[0] + predicted.sent
                 received = wire[1] - extra[1] + predicted.received
             differs = difference(phase, seen["listed"], seen["recorded"], backend)
-            found.append(
+            rows.append(
                 Compared(
                     *(phase.name, rank, predicted, sent, received, wire),
                     len(seen["listed"]),
                     differs,
                 )
             )
-    return found
+    return rows
 
 
 def difference(
@@ -111,31 +117,37 @@ def difference(
     expected = [(c.op, c.size, c.root) for c in phase.collectives for _ in range(c.repeats)]
     whats = [c.what for c in phase.collectives for _ in range(c.repeats)]
     ran = [(op, size, root) for op, size, _, root in listed]
-    for at in range(max(len(expected), len(ran))):
-        mine = expected[at] if at < len(expected) else None
-        real = ran[at] if at < len(ran) else None
-        if mine != real:
-            said = f"{_say(mine)} ({whats[at]})" if mine else "nothing"
-            return f"{phase.name}, collective {at + 1}: predicted {said}, torch ran {_say(real)}"
+    differ = _first_difference(expected, ran)
+    if differ is not None:
+        at, predicted, real = differ
+        text = f"{_text(predicted)} ({whats[at]})" if predicted else "nothing"
+        return f"{phase.name}, collective {at + 1}: predicted {text}, torch ran {_text(real)}"
     names = {"reduce_scatter": "all_reduce"} if backend == "gloo" else {}
     mapped = [(names.get(op, op), size) for op, size, _ in ran]
-    # Of a gather and a scatter only the root has the whole; the recorder tells what a rank has.
+    # Of a gather and a scatter only the root has the whole; the recorder has what a rank holds.
     kept = [
         (op, mapped[i][1] if op in ("gather", "scatter") and i < len(mapped) else size)
         for i, (op, size, *_) in enumerate(recorded)
     ]
-    for at in range(max(len(mapped), len(kept))):
-        first = mapped[at] if at < len(mapped) else None
-        second = kept[at] if at < len(kept) else None
-        if first != second:
-            return (
-                f"{phase.name}, collective {at + 1}: the dispatcher saw {_say(first)}, "
-                f"the flight recorder {_say(second)}"
-            )
-    return ""
+    differ = _first_difference(mapped, kept)
+    if differ is None:
+        return ""
+    at, seen, entry = differ
+    return (
+        f"{phase.name}, collective {at + 1}: the dispatcher saw {_text(seen)}, "
+        f"the flight recorder {_text(entry)}"
+    )
 
 
-def _say(collective: tuple[Any, ...] | None) -> str:
+def _first_difference(
+    one: Sequence[tuple[Any, ...]], other: Sequence[tuple[Any, ...]]
+) -> tuple[int, tuple[Any, ...] | None, tuple[Any, ...] | None] | None:
+    """Return where two sequences first differ, and both items; None past the end of one."""
+    pairs = enumerate(zip_longest(one, other))
+    return next(((at, a, b) for at, (a, b) in pairs if a != b), None)
+
+
+def _text(collective: tuple[Any, ...] | None) -> str:
     if collective is None:
         return "nothing"
     op, _, *roots = collective

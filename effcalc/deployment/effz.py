@@ -1,4 +1,4 @@
-"""The .effz file: weights pruned, clustered and Huffman-coded, with a checksum (NumPy).
+"""The .effz file: weights pruned, clustered and Huffman-coded by zlib, with a checksum (NumPy).
 
 docs/effz.md has the format. A file is written whole in memory, since coded weights are small, and
 one tensor at a time is held as floats.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,30 +18,35 @@ import numpy as np
 import numpy.typing as npt
 
 from effcalc.base.errors import InputError, one_line
-from effcalc.deployment.bits import Damaged, Stream, decode, encode, lanes_of
-from effcalc.deployment.huffman import MAX_LENGTH, code_lengths, entropy
-from effcalc.deployment.quantise import Quantised, scattered
+from effcalc.deployment.quantise import Bytes, Quantised, scattered
 from effcalc.deployment.safetensors import ITEM_BYTES
+from effcalc.deployment.sizes import Sizes
 from effcalc.network.network import Shape
 
 MAGIC = b"\x89EFFZ\r\n\x1a"
-VERSION = 1
+VERSION = 2
 MAX_FILE = 4 << 30  # bytes that are read
 MAX_DECODED = 16 << 30  # bytes that they may stand for
 MAX_TENSORS = 1 << 20
 MAX_RANK = 8
 _HEAD = struct.Struct("<8sHIQ")  # magic, version, tensors, bytes of the records
+_EXTRA = struct.Struct("<HBQ")  # centroids, index bits, entries
+_STREAM = struct.Struct("<I")  # bytes of a stream
 _DIGEST = hashlib.sha256
 _DTYPES = tuple(ITEM_BYTES)
 _RAW, _DENSE, _PRUNED = range(3)
-_TOGETHER = 1 << 24  # symbols that are decoded at a time
+
+
+class Damaged(Exception):  # noqa: N818 - its reader says which file
+    """A file says something that no writer writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
     """A tensor in a file: as it was (`raw`), or coded as float32 with its parts.
 
-    A pruned one has two streams, values and distances; a dense one has values alone.
+    A pruned one has two streams, values and distances; a dense one has values alone. Each stands
+    for `entries` symbols.
     """
 
     name: str
@@ -48,7 +54,8 @@ class StoredTensor:
     shape: Shape
     raw: bytes = b""
     centroids: npt.NDArray[np.float32] | None = None
-    streams: tuple[Stream, ...] = ()
+    streams: tuple[bytes, ...] = ()
+    entries: int = 0
     index_bits: int = 0
 
     @property
@@ -57,69 +64,43 @@ class StoredTensor:
         return math.prod(self.shape)
 
     @property
-    def payload_bytes(self) -> int:
+    def sizes(self) -> Sizes:
         """Bytes in a file beside name, shape, dtype and encoding."""
-        return sum(map(len, _payload(self)))
+        if self.centroids is None:
+            return Sizes(kept=len(self.raw))
+        values, *indices = map(len, self.streams)
+        tables = 4 * len(self.centroids) + _STREAM.size * len(self.streams)
+        return Sizes(values, sum(indices), tables)
 
 
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """What coding a tensor needs, in bytes, by counting alone; entropies are lower bounds."""
-
-    values: int
-    indices: int
-    tables: int
-    values_entropy: float
-    indices_entropy: float
-
-    @property
-    def payload(self) -> int:
-        """Bytes of the tensor's payload."""
-        return self.values + self.indices + self.tables
+def deflate(symbols: Bytes) -> bytes:
+    """Huffman-code symbols: raw DEFLATE (RFC 1951) of literals alone, without matches."""
+    coder = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
+    return coder.compress(symbols.data) + coder.flush()
 
 
-def histograms(tensor: Quantised, index_bits: int) -> list[list[int]]:
-    """How often each symbol occurs: values, and for a pruned tensor distances."""
-    least = len(tensor.centroids) + (tensor.distances is not None)
-    found = [np.bincount(tensor.codes, minlength=least).tolist()]
-    if tensor.distances is not None:
-        found.append(np.bincount(tensor.distances, minlength=1 << index_bits).tolist())
-    return found
-
-
-def predicted(tensor: Quantised, index_bits: int) -> Coded:
-    """Size of a tensor's payload from its symbols' counts and their codes' lengths."""
-    tables, sizes, bounds = 4 * len(tensor.centroids), [0, 0], [0.0, 0.0]
-    for i, counts in enumerate(histograms(tensor, index_bits)):
-        lengths = code_lengths(counts)
-        sizes[i] = -(-sum(c * n for c, n in zip(counts, lengths, strict=True)) // 8)
-        bounds[i] = entropy(counts) * sum(counts) / 8
-        tables += -(-len(counts) // 2) + 2 * lanes_of(sum(counts))
-    return Coded(sizes[0], sizes[1], tables, bounds[0], bounds[1])
+def inflate(data: bytes, count: int, symbols: int) -> Bytes:
+    """Return `count` symbols, each under `symbols`; raise `Damaged` where there are others."""
+    decoder = zlib.decompressobj(-15)
+    try:
+        decoded = np.frombuffer(decoder.decompress(data, count + 1), np.uint8)
+    except zlib.error:
+        raise Damaged("a stream that is no DEFLATE data") from None
+    if len(decoded) != count or not decoder.eof or decoder.unused_data:
+        raise Damaged("a stream of the wrong length")
+    if count and int(decoded.max()) >= symbols:
+        raise Damaged("a symbol without a meaning")
+    return decoded
 
 
 def code(name: str, shape: Shape, tensor: Quantised, index_bits: int) -> StoredTensor:
     """Huffman-code a quantised tensor."""
-    symbols = [tensor.codes] if tensor.distances is None else [tensor.codes, tensor.distances]
-    streams = tuple(
-        encode(s, code_lengths(counts))
-        for s, counts in zip(symbols, histograms(tensor, index_bits), strict=True)
-    )
-    kept = 0 if tensor.distances is None else index_bits
-    return StoredTensor(name, "F32", shape, b"", tensor.centroids, streams, kept)
-
-
-def record_bytes(name: str, shape: Shape, coded: bool) -> int:
-    """Bytes that a tensor takes beside its payload: name, shape, dtype and encoding."""
-    return len(_record(StoredTensor(name, "F32", shape))) + (_EXTRA.size if coded else 0)
-
-
-def container_bytes() -> int:
-    """Bytes of a file without any tensor."""
-    return _HEAD.size + _DIGEST().digest_size
-
-
-_EXTRA = struct.Struct("<HBQ")  # centroids, index bits, entries
+    entries, centroids = len(tensor.codes), tensor.centroids
+    values = deflate(tensor.codes)
+    if tensor.distances is None:
+        return StoredTensor(name, "F32", shape, b"", centroids, (values,), entries)
+    streams = (values, deflate(tensor.distances))
+    return StoredTensor(name, "F32", shape, b"", centroids, streams, entries, index_bits)
 
 
 def _record(tensor: StoredTensor) -> bytes:
@@ -132,8 +113,7 @@ def _record(tensor: StoredTensor) -> bytes:
         struct.pack(f"<{len(tensor.shape)}Q", *tensor.shape),
     ]
     if tensor.centroids is not None:
-        centroids = len(tensor.centroids)
-        parts.append(_EXTRA.pack(centroids, tensor.index_bits, tensor.streams[0].count))
+        parts.append(_EXTRA.pack(len(tensor.centroids), tensor.index_bits, tensor.entries))
     return b"".join(parts)
 
 
@@ -143,10 +123,8 @@ def _payload(tensor: StoredTensor) -> Iterator[bytes]:
         return
     yield tensor.centroids.astype("<f4").tobytes()
     for stream in tensor.streams:
-        lengths = [*stream.lengths, 0]
-        yield bytes(a | b << 4 for a, b in zip(lengths[0:-1:2], lengths[1::2], strict=True))
-        yield stream.lanes.astype("<u2").tobytes()
-        yield stream.data
+        yield _STREAM.pack(len(stream))
+        yield stream
 
 
 def pack(tensors: Sequence[StoredTensor]) -> bytes:
@@ -173,16 +151,19 @@ def read(path: str) -> list[StoredTensor]:
 
 
 def unpack(data: bytes, path: str) -> list[StoredTensor]:
-    """Take a file apart; nothing in it is trusted, its checksum being anyone's to make."""
+    """Parse a file. Nothing in it is trusted, since anyone can compute its checksum."""
     where = one_line(path)
     if data[: len(MAGIC)] != MAGIC:
         raise InputError(f"{where}: is not an .effz file")
     size = _DIGEST().digest_size
-    if len(data) < container_bytes() or _DIGEST(data[:-size]).digest() != data[-size:]:
+    if len(data) < _HEAD.size + size or _DIGEST(data[:-size]).digest() != data[-size:]:
         raise InputError(f"{where}: is truncated or altered: its checksum does not match")
     _, version, count, records = _HEAD.unpack_from(data)
     if version != VERSION:
-        raise InputError(f"{where}: is of version {version}; this effcalc reads {VERSION}")
+        raise InputError(
+            f"{where}: is of version {version}, and this effcalc reads {VERSION}; write it again "
+            "with effcalc deploy `weights`"
+        )
     try:
         if count > MAX_TENSORS:
             raise Damaged("too many tensors")
@@ -258,55 +239,31 @@ def _tensor(
         or not (1 <= index_bits <= 8 if pruned else index_bits == 0)
         or (entries > numel if pruned else entries != numel)
     ):
-        raise Damaged("a tensor whose parts do not agree")
+        raise Damaged("a tensor whose parts contradict each other")
     values = np.frombuffer(body.take(4 * centroids), "<f4").astype(np.float32)
-    symbols = [centroids + 1, 1 << index_bits] if pruned else [centroids]
-    streams = tuple(_stream(body, n, entries) for n in symbols)
-    return StoredTensor(name, dtype, shape, b"", values, streams, index_bits)
-
-
-def _stream(body: _Reader, symbols: int, count: int) -> Stream:
-    pairs = body.take(-(-symbols // 2))
-    lengths = [n for pair in pairs for n in (pair & 15, pair >> 4)]
-    if any(lengths[symbols:]) or max(lengths, default=0) > MAX_LENGTH:
-        raise Damaged("lengths that no code has")
-    lanes = np.frombuffer(body.take(2 * lanes_of(count)), "<u2").astype(np.uint16)
-    data = body.take(-(-int(lanes.sum(dtype=np.int64)) // 8))
-    return Stream(count, tuple(lengths[:symbols]), lanes, bytes(data))
+    streams = tuple(bytes(body.take(*body.numbers("I"))) for _ in range(1 + pruned))
+    return StoredTensor(name, dtype, shape, b"", values, streams, entries, index_bits)
 
 
 def restore(
     tensors: Sequence[StoredTensor], path: str
 ) -> Iterator[tuple[StoredTensor, npt.NDArray[np.uint8]]]:
-    """Yield each tensor and its bytes; coded ones are little-endian float32.
-
-    Streams of about 2^24 symbols decode together, whatever their tensors.
-    """
-    group: list[StoredTensor] = []
-    pending = 0
-    for tensor in tensors:
-        group.append(tensor)
-        pending += sum(stream.count + (1 << MAX_LENGTH) for stream in tensor.streams)
-        if pending >= _TOGETHER:
-            yield from _restored(group, path)
-            group, pending = [], 0
-    yield from _restored(group, path)
-
-
-def _restored(
-    group: Sequence[StoredTensor], path: str
-) -> Iterator[tuple[StoredTensor, npt.NDArray[np.uint8]]]:
+    """Yield each tensor and its bytes; coded ones are little-endian float32."""
     try:
-        symbols = iter(decode([stream for tensor in group for stream in tensor.streams]))
-        for tensor in group:
-            if tensor.centroids is None:
-                yield tensor, np.frombuffer(tensor.raw, np.uint8)
-                continue
-            codes = next(symbols)
-            if tensor.index_bits:
-                flat = scattered(tensor.numel, tensor.centroids, codes, next(symbols))
-            else:
-                flat = tensor.centroids[codes]
-            yield tensor, flat.astype("<f4", copy=False).view(np.uint8)
+        for tensor in tensors:
+            yield tensor, _restored(tensor)
     except (Damaged, ValueError) as error:
         raise InputError(f"{one_line(path)}: is no valid .effz file: it has {error}") from None
+
+
+def _restored(tensor: StoredTensor) -> npt.NDArray[np.uint8]:
+    if tensor.centroids is None:
+        return np.frombuffer(tensor.raw, np.uint8)
+    size = len(tensor.centroids)
+    if tensor.index_bits:
+        codes = inflate(tensor.streams[0], tensor.entries, size + 1)
+        distances = inflate(tensor.streams[1], tensor.entries, 1 << tensor.index_bits)
+        flat = scattered(tensor.numel, tensor.centroids, codes, distances)
+    else:
+        flat = tensor.centroids[inflate(tensor.streams[0], tensor.entries, size)]
+    return flat.astype("<f4", copy=False).view(np.uint8)

@@ -1,8 +1,6 @@
-"""Huffman codes: the length of each symbol's code from its count.
+"""How short a code of single symbols can be: its entropy, and the mean length of Huffman's code.
 
-Huffman 1952, A Method for the Construction of Minimum-Redundancy Codes; with a limit on the
-length, package-merge: Larmore & Hirschberg 1990, A Fast Algorithm for Optimal Length-Limited
-Huffman Codes. Both are optimal, and deterministic: equal weights are taken in symbol order.
+Huffman 1952, A Method for the Construction of Minimum-Redundancy Codes.
 """
 
 from __future__ import annotations
@@ -10,9 +8,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from math import log2
-
-MAX_LENGTH = 12
-"""Longest code in an .effz file: a decoder's table has 2^12 entries."""
 
 
 def entropy(counts: Sequence[float]) -> float:
@@ -22,59 +17,19 @@ def entropy(counts: Sequence[float]) -> float:
     return -sum(p * log2(p) for p in shares) if shares else 0.0
 
 
-def code_lengths(counts: Sequence[float], limit: int = MAX_LENGTH) -> list[int]:
-    """Length of each symbol's code in bits, at most `limit`; 0 for a symbol that never occurs.
+def mean_length(shares: Sequence[float]) -> float:
+    """Mean length of Huffman's code in bits, for symbols with these probabilities.
 
-    A single symbol gets one bit. 2^limit must be at least the number of symbols.
+    Joining two nodes of the tree puts a bit before each symbol under them, so the mean is the
+    sum of all joined probabilities. A single symbol gets one bit.
     """
-    used = [s for s, count in enumerate(counts) if count > 0]
-    lengths = [0] * len(counts)
-    if len(used) == 1:
-        lengths[used[0]] = 1
-    if len(used) < 2:
-        return lengths
-    if len(used) > 1 << limit:
-        raise ValueError(f"{len(used)} symbols have no code of at most {limit} bits")
-    found = _huffman([counts[s] for s in used])
-    if max(found) > limit:
-        found = _package_merge([counts[s] for s in used], limit)
-    for symbol, length in zip(used, found, strict=True):
-        lengths[symbol] = length
-    return lengths
-
-
-def _huffman(weights: Sequence[float]) -> list[int]:
-    """Depths of the leaves of Huffman's tree."""
-    size = len(weights)
-    heap = [(weight, leaf) for leaf, weight in enumerate(weights)]
+    heap = [share for share in shares if share > 0]
+    if len(heap) == 1:
+        return heap[0]
     heapq.heapify(heap)
-    parent = [0] * (2 * size - 1)
-    for node in range(size, 2 * size - 1):
-        a, i = heapq.heappop(heap)
-        b, j = heapq.heappop(heap)
-        parent[i] = parent[j] = node
-        heapq.heappush(heap, (a + b, node))
-    depth = [0] * (2 * size - 1)
-    for node in range(2 * size - 3, -1, -1):  # a parent's number is above its children's
-        depth[node] = depth[parent[node]] + 1
-    return depth[:size]
-
-
-def _package_merge(weights: Sequence[float], limit: int) -> list[int]:
-    """Lengths of the best code whose longest has `limit` bits.
-
-    Pairs of the cheapest coins of each denomination become coins of the next; a symbol's length
-    is the number of its coins among the cheapest 2(n − 1) of the last.
-    """
-    leaves: list[tuple[float, tuple[int, ...]]] = sorted(
-        (weight, (leaf,)) for leaf, weight in enumerate(weights)
-    )
-    coins = leaves
-    for _ in range(limit - 1):
-        pairs = [(a[0] + b[0], a[1] + b[1]) for a, b in zip(coins[::2], coins[1::2], strict=False)]
-        coins = sorted(leaves + pairs)
-    lengths = [0] * len(weights)
-    for _, symbols in coins[: 2 * len(weights) - 2]:
-        for symbol in symbols:
-            lengths[symbol] += 1
-    return lengths
+    bits = 0.0
+    while len(heap) > 1:
+        joined = heapq.heappop(heap) + heapq.heappop(heap)
+        bits += joined
+        heapq.heappush(heap, joined)
+    return bits

@@ -24,10 +24,10 @@ class Need:
     activations: int
 
 
-def need(at: Scaled, storage: Storage) -> Need:
+def need(scaled: Scaled, storage: Storage) -> Need:
     """Return what a network needs on a chip in one storage."""
-    activations = at.peak_activation_bytes * storage.activation_bytes // 4
-    return Need(stored(pieces(at.network), storage).total, activations)
+    activations = scaled.peak_activation_bytes * storage.activation_bytes // 4
+    return Need(stored(pieces(scaled.network), storage).total, activations)
 
 
 def holds_weights(device: Device, weights: int) -> bool:
@@ -41,17 +41,17 @@ def holds_both(device: Device, needed: Need) -> bool:
     Weights lie in the memory that is for them alone, or all in one memory with the activations.
     """
     memory = device.on_chip_bytes or 0
-    apart = needed.weights <= device.on_chip_weight_bytes and needed.activations <= memory
-    return apart or needed.weights + needed.activations <= memory
+    in_two_memories = needed.weights <= device.on_chip_weight_bytes and needed.activations <= memory
+    return in_two_memories or needed.weights + needed.activations <= memory
 
 
 def chips(names: str = "all") -> list[Device]:
-    """Load devices with on-chip memory, least memory first: names and files, or all built in."""
+    """Load devices with on-chip memory by name or file, or all built in, smallest memory first."""
     if names.strip() == "all":
-        found = [d for d in map(load_device, device_names()) if d.on_chip_bytes]
+        devices = [d for d in map(load_device, device_names()) if d.on_chip_bytes]
     else:
-        found = [chip(name.strip(), "--on-chip") for name in names.split(",")]
-    return sorted(found, key=memory)
+        devices = [chip(name.strip(), "`on_chip`") for name in names.split(",")]
+    return sorted(devices, key=memory)
 
 
 def chip(name: str, option: str) -> Device:
@@ -86,14 +86,14 @@ def largest_on(
     """Yield, for each storage, the largest φ and the largest width alone that fit a device."""
     for storage in storages:
 
-        def too_heavy(at: Scaled, storage: Storage = storage) -> bool:
-            return not holds_weights(device, stored(pieces(at.network), storage).total)
+        def too_heavy(scaled: Scaled, storage: Storage = storage) -> bool:
+            return not holds_weights(device, stored(pieces(scaled.network), storage).total)
 
-        def too_large(at: Scaled, storage: Storage = storage) -> bool:
-            return not holds_both(device, need(at, storage))
+        def too_large(scaled: Scaled, storage: Storage = storage) -> bool:
+            return not holds_both(device, need(scaled, storage))
 
-        found = [
+        fits = [
             tuple(largest(arch, over, *bases, 1, head, ("phi", "width")))
             for over in (too_heavy, too_large)
         ]
-        yield ChipFit(storage, found[0], found[1])
+        yield ChipFit(storage, fits[0], fits[1])

@@ -7,24 +7,10 @@ weight is farther, a zero is stored as an entry of its own (padding) R positions
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from fractions import Fraction
-from math import exp, expm1, inf, log1p
+from math import exp, expm1, log1p
 
 _EXACT = 1 << 50  # above so many weights the ends of a tensor are below a float's precision
-
-
-def padding_of(positions: Iterable[int], index_bits: int) -> int:
-    """Padding zeros for weights kept at `positions`, which rise from 0.
-
-    A distance g needs ⌊(g − 1)/R⌋ of them: each moves on R positions, and the last step is 1 to R.
-    """
-    reach = 1 << index_bits
-    total, last = 0, -1
-    for position in positions:
-        total += (position - last - 1) // reach
-        last = position
-    return total
 
 
 def expected_padding(weights: int, kept: int, index_bits: int) -> Fraction:
@@ -60,10 +46,3 @@ def distances(density: float, index_bits: int) -> list[float]:
     reach = 1 << index_bits
     q = 1 - density
     return [density * q**j for j in range(reach - 1)] + [q ** (reach - 1)]
-
-
-def padding_share(density: float, index_bits: int) -> float:
-    """Share of the entries that are padding: q^R, for an entry is padding when R in a row are 0."""
-    if density <= 0:
-        return inf
-    return (1 - density) ** (1 << index_bits)

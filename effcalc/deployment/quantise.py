@@ -17,6 +17,7 @@ import numpy.typing as npt
 from effcalc.deployment.sizes import Storage, kept_of
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 ROUNDS = 100  # of k-means at most; most tensors settle before
 
@@ -32,8 +33,8 @@ class Quantised:
 
     weights: int
     centroids: Floats
-    codes: npt.NDArray[np.uint8]
-    distances: npt.NDArray[np.uint8] | None
+    codes: Bytes
+    distances: Bytes | None
 
     def restored(self) -> Floats:
         """The flat tensor that the codes stand for."""
@@ -42,12 +43,7 @@ class Quantised:
         return scattered(self.weights, self.centroids, self.codes, self.distances)
 
 
-def scattered(
-    weights: int,
-    centroids: Floats,
-    codes: npt.NDArray[np.uint8],
-    distances: npt.NDArray[np.uint8],
-) -> Floats:
+def scattered(weights: int, centroids: Floats, codes: Bytes, distances: Bytes) -> Floats:
     """Put entries at their places among `weights` zeros; raise `ValueError` past the end."""
     flat = np.zeros(weights, np.float32)
     if len(codes):
@@ -131,6 +127,6 @@ def _middles(centroids: npt.NDArray[Any]) -> Floats:
     return np.where(near < exact, np.nextafter(near, np.float32(np.inf)), near)
 
 
-def _nearest(weights: Floats, centroids: Floats) -> npt.NDArray[np.uint8]:
+def _nearest(weights: Floats, centroids: Floats) -> Bytes:
     """Number of each weight's nearest centroid; on a border the upper one."""
     return np.searchsorted(_middles(centroids), weights, side="right").astype(np.uint8)

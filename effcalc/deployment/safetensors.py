@@ -1,8 +1,7 @@
-"""Read and write .safetensors files strictly (NumPy).
+"""Weights in .safetensors files, mapped from the disk (safetensors, NumPy).
 
-A file is the length of a JSON header, the header, and the tensors' bytes without gaps
-(https://github.com/huggingface/safetensors, section Format). Tensors are mapped, not read, so a
-file may be larger than memory. The package of that name has no bfloat16 for NumPy.
+The package checks a file and its header. Tensors are mapped, not read, so that a file may be
+larger than memory: the package copies them, and has no NumPy dtype for bfloat16 and float8.
 """
 
 from __future__ import annotations
@@ -12,16 +11,14 @@ import math
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
 
 from effcalc.base.errors import InputError, one_line
 from effcalc.network.network import Shape
-
-MAX_HEADER = 100 << 20  # the format's own limit
 
 ITEM_BYTES: Mapping[str, int] = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),
@@ -85,60 +82,36 @@ class File:
 def read(path: str) -> File:
     """Open a file; raise `InputError` for one that is not as the format says."""
     where = one_line(path)
-    try:
-        data: npt.NDArray[np.uint8] = np.memmap(Path(path), np.uint8, "r")
-    except OSError as error:
-        raise InputError(f"{where}: cannot be read: {error.strerror or error}") from None
-    except ValueError:  # an empty file cannot be mapped, and a NUL is in no path
-        raise InputError(f"{where}: is not a safetensors file: it is empty or no path") from None
-    bad = f"{where}: is not a safetensors file"
-    if len(data) < 8:
-        raise InputError(f"{bad}: it has {len(data)} bytes")
-    [size] = struct.unpack("<Q", data[:8].tobytes())
-    if size > min(MAX_HEADER, len(data) - 8):
-        raise InputError(f"{bad}, or is truncated: its header is said to have {size:,} bytes")
-    try:
-        header = json.loads(data[8 : 8 + size].tobytes(), object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{bad}: its header is no JSON: {one_line(error)}") from None
-    if not isinstance(header, dict):
-        raise InputError(f"{bad}: its header is no JSON object")
-    header.pop("__metadata__", None)
-    found = [(name, _entry(name, value, bad)) for name, value in header.items()]
-    found.sort(key=lambda item: (item[1].start, item[1].end))
+    entries: dict[str, Entry] = {}
     at = 0
-    for name, entry in found:
-        if entry.start != at:
-            raise InputError(f"{bad}: the bytes of {one_line(repr(name), 80)} are not where due")
-        at = entry.end
-    if at != len(data) - 8 - size:
+    try:
+        with safe_open(path, framework="np") as tensors:
+            for name in tensors.offset_keys():
+                described = tensors.get_slice(name)
+                dtype, shape = described.get_dtype(), tuple(described.get_shape())
+                if dtype not in ITEM_BYTES:
+                    raise InputError(f"{where}: {one_line(name, 80)} is {dtype}, not read here")
+                start, at = at, at + math.prod(shape) * ITEM_BYTES[dtype]
+                entries[name] = Entry(dtype, shape, start, at)
+        data = np.memmap(path, np.uint8, "r")
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read: {error.strerror or one_line(error)}") from None
+    except SafetensorError as error:
         raise InputError(
-            f"{where}: is truncated or altered: tensors take {at:,} bytes, and there are "
-            f"{len(data) - 8 - size:,}"
-        )
-    return File(path, dict(found), data[8 + size :])
+            f"{where}: is not a safetensors file, or is truncated or altered: {one_line(error)}"
+        ) from None
+    header = data[8 : len(data) - at].tobytes()  # tensors follow it without gaps, to the end
+    try:
+        json.loads(header, object_pairs_hook=_distinct)
+    except ValueError as error:
+        raise InputError(f"{where}: is not a safetensors file: {error}") from None
+    return File(path, entries, data[len(data) - at :])
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse a name that is given twice, of which the package takes the last."""
+    if len(dict(pairs)) != len(pairs):
         raise ValueError("a name is there twice")
-    return found
-
-
-def _entry(name: str, value: Any, bad: str) -> Entry:
-    what = f"{bad}: {one_line(repr(name), 80)}"
-    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise InputError(f"{what} must have dtype, shape and data_offsets")
-    dtype, shape, place = value["dtype"], value["shape"], value["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise InputError(f"{what} has a dtype that is not known: {one_line(repr(dtype), 40)}")
-    for numbers in (shape, place):
-        if not isinstance(numbers, list) or not all(type(n) is int and n >= 0 for n in numbers):
-            raise InputError(f"{what}: shape and data_offsets are lists of whole numbers")
-    if len(place) != 2 or place[1] - place[0] != math.prod(shape) * ITEM_BYTES[dtype]:
-        raise InputError(f"{what}: its bytes are not those of its shape and dtype")
-    return Entry(dtype, tuple(shape), place[0], place[1])
 
 
 def write(
@@ -146,7 +119,10 @@ def write(
     entries: Iterable[tuple[str, str, Shape]],
     tensors: Iterable[bytes | npt.NDArray[Any]],
 ) -> None:
-    """Write tensors, each (name, dtype, shape), whose bytes follow in the same order."""
+    """Write tensors, each (name, dtype, shape), whose bytes follow in the same order.
+
+    The package would hold all of them in memory, and names bytes otherwise in each version.
+    """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
     for name, dtype, shape in entries:

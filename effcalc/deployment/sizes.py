@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from effcalc.base.errors import InputError, one_line, suggest
 from effcalc.base.units import parse_count, parse_number
-from effcalc.deployment.huffman import code_lengths
+from effcalc.deployment.huffman import mean_length
 from effcalc.deployment.positions import distances, expected_padding
 from effcalc.network.network import Network, Shape
 
@@ -26,7 +26,7 @@ INDEX_BITS = 4
 
 FLOATS = {"float32": 32, "float16": 16}
 MAX_BITS = 8  # of a codebook's numbers and of an index
-_LENGTH_BITS = 4  # of a code's length, 0 to 12
+_LENGTH_BITS = 4  # of a code's length, 0 to 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,8 @@ def stored_tensor(shape: Shape, storage: Storage, entries: int | None = None) ->
         return Sizes(kept=4 * n)
     if storage == Storage():
         return Sizes(values=4 * n)
-    found = _compressed(n, shape[0], storage, entries)
-    return found if found.total < 4 * n else Sizes(kept=4 * n)
+    sizes = _compressed(n, shape[0], storage, entries)
+    return sizes if sizes.total < 4 * n else Sizes(kept=4 * n)
 
 
 def kept_of(weights: int, density: float) -> int:
@@ -165,8 +165,7 @@ def _compressed(n: int, channels: int, storage: Storage, counted: int | None) ->
 @lru_cache(maxsize=64)
 def _index_length(density: float, index_bits: int) -> float:
     """Mean length of an index's Huffman code where weights are kept at random."""
-    shares = distances(density, index_bits)
-    return sum(p * n for p, n in zip(shares, code_lengths(shares), strict=True))
+    return mean_length(distances(density, index_bits))
 
 
 def _bytes(bits: int | Fraction) -> int:
@@ -178,18 +177,18 @@ def int_storage(bits: int) -> Storage:
     return Storage("int", bits)
 
 
-def codebook(bits: int | float, option: str = "--bits") -> Storage:
+def codebook(bits: int | float, option: str = "`bits`") -> Storage:
     """A codebook of 2^bits values; raises `InputError` for other than 1 to 8 bits."""
     return Storage("codebook", _in_bits(bits, option))
 
 
-def pruned(storage: Storage, density: float, index_bits: int, option: str = "--density") -> Storage:
+def pruned(storage: Storage, density: float, index_bits: int, option: str = "`density`") -> Storage:
     """The same with only a share of the weights kept; raises `InputError`."""
     if not 0 < density <= 1:
         raise InputError(
             f"{option}: {density:g} is not a share of weights to keep; write 0.33 for a third"
         )
-    return replace(storage, density=density, index_bits=_in_bits(index_bits, "--index-bits"))
+    return replace(storage, density=density, index_bits=_in_bits(index_bits, "`index_bits`"))
 
 
 def standard(
@@ -203,14 +202,14 @@ def standard(
     Raises `InputError`; Huffman codes are for pruned weights, of which the indices are known.
     """
     if huffman and shares is None:
-        raise InputError("--huffman is for pruned weights; give --density 0.33 too")
+        raise InputError("`huffman` is for pruned weights; give `density` 0.33 too")
     books = [codebook(b) for b in bits]
-    found = [Storage(), Storage("float", 16), int_storage(8), int_storage(4), *books]
+    storages = [Storage(), Storage("float", 16), int_storage(8), int_storage(4), *books]
     for share in shares or ():
-        found += [pruned(storage, share, index_bits) for storage in (Storage(), *books)]
+        storages += [pruned(storage, share, index_bits) for storage in (Storage(), *books)]
         if huffman:
-            found += [replace(pruned(book, share, index_bits), huffman=True) for book in books]
-    return list(dict.fromkeys(found))
+            storages += [replace(pruned(book, share, index_bits), huffman=True) for book in books]
+    return list(dict.fromkeys(storages))
 
 
 def steps(compression: Storage) -> list[Storage]:
@@ -232,7 +231,7 @@ def _in_bits(bits: int | float, option: str) -> int:
 _KEYS = ("density", "bits", "index_bits", "huffman")
 
 
-def parse_compression(text: str, option: str = "--deep-compression") -> Storage:
+def parse_compression(text: str, option: str = "`deep_compression`") -> Storage:
     """Read `density=0.33,bits=6`, with `index_bits=4` and `huffman=yes` unless given."""
     given: dict[str, str] = {}
     for pair in text.split(","):

@@ -22,22 +22,53 @@ _KEPT = "biases, norms and running statistics stay float32 (float16 in float16)"
 
 
 def sizes_table(
-    at: Scaled,
+    scaled: Scaled,
     storages: Sequence[Storage],
     title: str,
     link: Link | None = None,
     clients: int = 1,
     parts: bool = False,
 ) -> Table:
-    """One row for each storage: its size, the least chip that holds it, its time over a link.
+    """One row for each storage: its size, the smallest chip that holds it, its time over a link.
 
-    `parts` shows people what the bytes are made of in place of the chips.
+    `parts` shows what the bytes are for, in place of the chips.
     """
-    tensors = list(pieces(at.network))
+    tensors = list(pieces(scaled.network))
     elements = sum(tensor.numel * tensor.times for tensor in tensors)
     base = stored(tensors, Storage()).total
     chip = link is None and not parts
-    columns = (
+    columns = _size_columns(chip, parts, link, clients)
+    devices = chips()
+    rows: list[Row] = []
+    for storage in storages:
+        size = stored(tensors, storage)
+        rows.append(
+            {
+                "storage": storage.name,
+                "size": size.total,
+                "smaller": base / size.total,
+                "bits": 8 * size.total / elements,
+                **dict(zip(Sizes._fields, size, strict=True)),
+                **_chips_of(need(scaled, storage), devices),
+                **(_link_row(size.total, link, clients) if link else {}),
+            }
+        )
+    notes = [_KEPT]
+    statistics = base - scaled.weight_bytes
+    if statistics:
+        notes.append(
+            f"sizes hold {statistics:,} bytes of running statistics; scale leaves them out"
+        )
+    notes += _storage_notes(storages)
+    if chip:
+        notes.append("smallest chip: of those in effcalc deploy `on_chip` all")
+    if link:
+        notes.append(f"{link.title}: payload alone, without headers or loss")
+    return Table("deploy", title, columns, rows, tuple(notes), layout="rows")
+
+
+def _size_columns(chip: bool, parts: bool, link: Link | None, clients: int) -> tuple[Column, ...]:
+    return (
         Column("storage", "stored as", "text", "how the weights are stored"),
         Column("size", "size", "bytes", "all that inference needs"),
         Column("smaller", "smaller", "ratio", "float32 over it"),
@@ -48,40 +79,12 @@ def sizes_table(
         Column("kept", "floats", "bytes", "what stays a float", parts),
         Column("padding", "padding", "int", "zeros stored for long gaps", False),
         Column("activations", "peak act.", "bytes", "one image, at the width beside it", chip),
-        Column("chip_weights", "holds weights", "text", "least chip that does", chip),
-        Column("chip_both", "holds both", "text", "least chip for weights and activations", chip),
+        Column("chip_weights", "holds weights", "text", "smallest chip that does", chip),
+        Column(
+            "chip_both", "holds both", "text", "smallest chip for weights and activations", chip
+        ),
         *(_link_columns(link, clients) if link else ()),
     )
-    devices = chips()
-    rows: list[Row] = []
-    for storage in storages:
-        size = stored(tensors, storage)
-        needed = need(at, storage)
-        rows.append(
-            {
-                "storage": storage.name,
-                "size": size.total,
-                "smaller": base / size.total,
-                "bits": 8 * size.total / elements,
-                **dict(zip(Sizes._fields, size, strict=True)),
-                "activations": needed.activations,
-                "chip_weights": _least(d for d in devices if holds_weights(d, needed.weights)),
-                "chip_both": _least(d for d in devices if holds_both(d, needed)),
-                **(_link_row(size.total, link, clients) if link else {}),
-            }
-        )
-    notes = [_KEPT]
-    statistics = base - at.weight_bytes
-    if statistics:
-        notes.append(
-            f"sizes hold {statistics:,} bytes of running statistics; scale leaves them out"
-        )
-    notes += _storage_notes(storages)
-    if chip:
-        notes.append("least chip: of those in effcalc deploy --on-chip all")
-    if link:
-        notes.append(f"{link.title}: payload alone, without headers or loss")
-    return Table("deploy", title, columns, rows, tuple(notes), layout="rows")
 
 
 def _storage_notes(storages: Iterable[Storage]) -> list[str]:
@@ -118,15 +121,22 @@ def _link_row(size: int, link: Link, clients: int) -> dict[str, Value]:
     }
 
 
-def _least(devices: Iterable[Device]) -> str | None:
-    return next((device.name for device in devices), None)
+def _chips_of(needed: Need, devices: Sequence[Device]) -> dict[str, Value]:
+    """Return the activations, and the smallest chips that hold the weights alone and both."""
+    weights = (d.name for d in devices if holds_weights(d, needed.weights))
+    both = (d.name for d in devices if holds_both(d, needed))
+    return {
+        "activations": needed.activations,
+        "chip_weights": next(weights, None),
+        "chip_both": next(both, None),
+    }
 
 
 def chips_table(
-    at: Scaled, storages: Sequence[Storage], devices: Sequence[Device], title: str
+    scaled: Scaled, storages: Sequence[Storage], devices: Sequence[Device], title: str
 ) -> Table:
     """One row for each device: in which storages its own memory holds the network."""
-    needs = [(storage, need(at, storage)) for storage in storages]
+    needs = [(storage, need(scaled, storage)) for storage in storages]
     columns = (
         Column("device", "device"),
         Column("memory", "memory", "bytes", "for weights and activations"),
@@ -228,7 +238,7 @@ def paper_table(claims: Sequence[Claim]) -> Table:
         Column("reduction", "printed", "text", "how many times smaller than the first"),
         Column("of_printed", "of sizes", "ratio", "by the sizes that the paper prints"),
         Column("ratio", "effcalc", "ratio", "by the exact sizes"),
-        Column("storage", "storage", "text", "as --deep-compression reads it", False),
+        Column("storage", "storage", "text", "as `deep_compression` reads it", False),
         Column("note", "assumed", "text", "of the row", False),
     )
     rows: list[Row] = [
@@ -257,21 +267,21 @@ def paper_table(claims: Sequence[Claim]) -> Table:
 
 
 def shipped_table(
-    at: Scaled, storage: Storage, shipped: Shipped, how: str, title: str, written: str | None
+    scaled: Scaled, storage: Storage, shipped: Shipped, how: str, title: str, written: str | None
 ) -> Table:
-    """What each step of a compression made of given weights, beside the formulas' sizes."""
+    """The size of given weights after each step of a compression, beside the formulas' sizes."""
     columns = (
         Column("step", "stored as", "text", "how the weights are stored"),
         Column("size", "size", "bytes", "of these weights"),
         Column("smaller", "smaller", "ratio", "float32 over it"),
         Column("values", "values", "bytes", "weights, or their codes"),
         Column("indices", "indices", "bytes", "positions of the weights kept"),
-        Column("tables", "tables", "bytes", "codebooks, code lengths, lanes"),
+        Column("tables", "tables", "bytes", "codebooks, and how long each code is"),
         Column("kept", "floats", "bytes", "what stays as it was", False),
         Column("formula", "formula", "bytes", "expected from the architecture alone"),
         Column("padding", "padding", "int", "zeros stored for long gaps", False),
     )
-    tensors = list(pieces(at.network))
+    tensors = list(pieces(scaled.network))
     formulas = {way.name: stored(tensors, way).total for way in steps(storage)}
     base = shipped.steps[Storage().name].total
     rows: list[Row] = [
@@ -284,18 +294,18 @@ def shipped_table(
         }
         for step, size in shipped.steps.items()
     ]
-    for step, total in (("predicted file", shipped.predicted), (written, len(shipped.data))):
-        if step is not None:
-            rows.append({"step": step, "size": total, "smaller": base / total})
+    total = len(shipped.data)
+    rows.append({"step": written or "file", "size": total, "smaller": base / total})
     names = "by their names" if how == "names" else "by their shapes alone, not by their names"
     notes = [
         f"the file's tensors match the network's {names}",
         f"coded: {shipped.coded} of {shipped.tensors} tensors; the others stay as they were",
         f"error of the coded weights: {format_percent(shipped.error * 100)} of their root mean "
         "square, without training again",
-        "entropy bound: of any code of single symbols; formula: weights at random positions",
-        "predicted: by counting symbols, with names and checksum; decoded weights equal the "
-        "quantised ones bit for bit",
+        "entropy bound: of one code for a tensor's values and one for its indices; formula: "
+        "weights at random positions",
+        "the file has names and a checksum too; decoded, it equals the quantised weights bit for "
+        "bit",
     ]
     return Table("deploy-weights", title, columns, rows, tuple(notes), layout="rows")
 
@@ -315,12 +325,12 @@ def effz_table(tensors: Sequence[StoredTensor], title: str) -> Table:
             "name": t.name,
             "shape": "x".join(map(str, t.shape)) or "scalar",
             "stored": t.dtype if t.centroids is None else f"{len(t.centroids)} centroids",
-            "entries": t.streams[0].count if t.streams else None,
-            "bytes": t.payload_bytes,
-            "bits": 8 * t.payload_bytes / t.numel if t.numel else None,
+            "entries": t.entries if t.streams else None,
+            "bytes": t.sizes.total,
+            "bits": 8 * t.sizes.total / t.numel if t.numel else None,
         }
         for t in tensors
     ]
-    total: Row = {"name": "total", "bytes": sum(t.payload_bytes for t in tensors)}
+    total: Row = {"name": "total", "bytes": sum(t.sizes.total for t in tensors)}
     notes = ("checksum and every code are right: all tensors decode",)
     return Table("deploy-file", title, columns, rows, notes, total, layout="rows")

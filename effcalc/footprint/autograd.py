@@ -26,14 +26,14 @@ class Node(NamedTuple):
     @property
     def keeps(self) -> bool:
         """Whether anything is kept."""
-        return bool(self.operands or (self.needed and (self.saved.outputs or self.saved.made)))
+        return bool(self.operands or (self.needed and (self.saved.outputs or self.saved.extra)))
 
 
 def nodes(network: Network, device: str) -> list[Node]:
     """Return the backward of each layer of a training step, in the order of the layers."""
     needs: set[int] = set()  # tensors whose gradient is needed
     trainable = {p.key for call in network.calls for p in call.params if p.trainable}
-    found = []
+    result = []
     for call in network.calls:
         saved = rule(call, device)
         needed = tuple(
@@ -44,19 +44,19 @@ def nodes(network: Network, device: str) -> list[Node]:
         if not needed or not saved.differentiable:
             # An operator in place that cuts the gradient off leaves a tensor that needs none.
             needs.difference_update(t.id for t in call.outputs)
-            found.append(Node(saved))
+            result.append(Node(saved))
             continue
         operands = set(saved.operands)
         if saved.if_other_needs_grad:
             operands |= {i for i in range(len(call.operands)) if any(j != i for j in needed)}
         copied = call.memory == "inplace" and 0 in operands
-        found.append(Node(saved, needed, tuple(sorted(operands)), copied))
+        result.append(Node(saved, needed, tuple(sorted(operands)), copied))
         needs.update(t.id for t in call.outputs if t.dtype in _REAL)
-    return found
+    return result
 
 
 def rule(call: OperatorCall, device: str) -> SavedForBackward:
-    """What autograd keeps of a layer; of an unknown operator all that it reads and makes."""
+    """What autograd keeps of a layer; of an unknown operator all that it reads and writes."""
     op = OPS.get(call.op)
     if op is None or op.saves is None:
         return SavedForBackward(tuple(range(len(call.operands))), tuple(range(len(call.outputs))))
@@ -64,10 +64,10 @@ def rule(call: OperatorCall, device: str) -> SavedForBackward:
 
 
 def unknown(network: Network) -> dict[str, int]:
-    """Operators of which nobody knows what autograd keeps, with their calls."""
-    found: dict[str, int] = {}
+    """Operators of which it is not known what autograd keeps, with their calls."""
+    calls: dict[str, int] = {}
     for call in network.calls:
         op = OPS.get(call.op)
         if (op is None or op.saves is None) and call.op != "unused":
-            found[call.op] = found.get(call.op, 0) + call.count
-    return found
+            calls[call.op] = calls.get(call.op, 0) + call.count
+    return calls

@@ -1,7 +1,7 @@
 """The largest batch, and the largest φ, whose step fits a memory.
 
 The memory of a step does not shrink as the batch grows, and hardly as φ grows, so the largest is
-found by doubling and bisection on exact predictions.
+computed by doubling and bisection on exact predictions.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Fitted:
     prediction: MemoryPrediction | None
 
 
-def fit_batch(at: Callable[[int], Network], step: StepSettings, limit: int) -> Fitted:
-    """Find the largest batch whose step needs at most `limit` bytes; `at(batch)` is the network."""
+def fit_batch(network: Callable[[int], Network], step: StepSettings, limit: int) -> Fitted:
+    """Find the largest batch at which a step of `network(batch)` needs at most `limit` bytes."""
 
     def state(batch: int) -> int:
-        return int(predict(at(batch), step).peak.total > limit)
+        return int(predict(network(batch), step).peak.total > limit)
 
-    found, _ = search(state, 1, lowest=1)
-    return Fitted("batch", found, None if found is None else predict(at(found), step))
+    batch, _ = search(state, 1, lowest=1)
+    return Fitted("batch", batch, None if batch is None else predict(network(batch), step))
 
 
 def fit_phi(
@@ -46,11 +46,11 @@ def fit_phi(
 ) -> Fitted:
     """Find the largest φ, in steps of 0.001, at which a batch needs at most `limit` bytes."""
 
-    def needs(at: Scaled) -> MemoryPrediction:
-        return predict(build(at.arch, at.scaling, batch, head), step)
+    def needs(scaled: Scaled) -> MemoryPrediction:
+        return predict(build(scaled.arch, scaled.scaling, batch, head), step)
 
-    def over(at: Scaled) -> bool:
-        return needs(at).peak.total > limit
+    def over(scaled: Scaled) -> bool:
+        return needs(scaled).peak.total > limit
 
     (fit,) = largest(arch, over, *bases, workers=1, head=head, kinds=("phi",))
     return Fitted("φ", fit.value, None if fit.scaled is None else needs(fit.scaled))

@@ -23,7 +23,7 @@ STACK = {
 }
 """Layers of the stack from below, and what they are called; buffers lie with the parameters."""
 
-PHASES = {"forward": "forward", "recompute": "again", "backward": "backward", "optimizer": "update"}
+PHASES = {"forward": "forward", "backward": "backward", "optimizer": "update"}
 
 
 def memory(timeline: Table) -> Plot:
@@ -101,7 +101,7 @@ def _draw(look: PlotLook, table: Table) -> alt.TopLevelMixin:
 
 
 def _phases(look: PlotLook, rows: list[dict[str, Any]], top: float) -> list[Any]:
-    """Rules where a phase begins, with its name; what is computed again is part of backward."""
+    """Rules where a phase begins, with its name; what is recomputed is part of backward."""
     import altair as alt
 
     starts: list[dict[str, Any]] = []

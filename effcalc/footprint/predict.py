@@ -19,8 +19,8 @@ class MemoryPrediction:
 
     `moments` has what is alive at the end of every operator; of repeated blocks the first, the
     second, the last but one and the last repeat. `kept` has for each layer (all repeats) what
-    autograd keeps on its account. `unknown` counts calls of operators of which nobody knows what
-    autograd keeps; they are taken to keep all that they read and make.
+    autograd keeps on its account. `unknown` counts calls of operators of which it is not
+    known what autograd keeps; they are taken to keep all that they read and write.
     """
 
     network: Network
@@ -71,7 +71,7 @@ def predict(network: Network, step: StepSettings | None = None) -> MemoryPredict
                 "...), with the cross entropy as loss; this network has another"
             )
         if not any(p.trainable for call in network.calls for p in call.params):
-            raise InputError(f"{network.name}: has no parameters to train; give --mode infer")
+            raise InputError(f"{network.name}: has no parameters to train; give `mode` infer")
     moments, kept = run(network, step)
     missing = unknown(network) if step.train else {}
     return MemoryPrediction(network, step, tuple(moments), tuple(kept), missing)

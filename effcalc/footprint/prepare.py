@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from effcalc.footprint.step import StepSettings
 from effcalc.network.network import Network, OperatorCall, Tensor, spread
 from effcalc.network.ops import OPS
+from effcalc.network.ops.core import Precision
 
 LOW, HIGH = "bfloat16", "float32"
-
-_LOWER = """
-    conv conv_transpose conv_tbc linear mm bmm mv addmm addbmm baddbmm addmv einsum attention
-    attention_flash attention_efficient attention_cudnn attention_flash_cpu
-"""
-_HIGHER = {
-    "cpu": """
-        log_softmax nll_loss binary_cross_entropy mse_loss smooth_l1_loss huber_loss
-        multi_margin_loss grid_sampler_2d grid_sampler_3d prod fft rfft irfft cdist
-    """,
-    "cuda": """
-        softmax log_softmax nll_loss binary_cross_entropy mse_loss smooth_l1_loss huber_loss
-        multi_margin_loss layer_norm group_norm norm pow exp expm1 log log10 log1p log2 rsqrt
-        reciprocal sum cumsum cumprod prod softplus acos asin cosh sinh tan erfinv cdist
-    """,
-}
-"""What torch.autocast runs in the lower precision, and in float32; by effcalc's operator names.
-
-Source: https://docs.pytorch.org/docs/stable/amp.html, operator lists of CPU and CUDA."""
-
-_NORMS = ("batch_norm", "layer_norm", "group_norm", "rms_norm")
 
 
 def prepared(network: Network, step: StepSettings) -> Network:
@@ -42,7 +22,7 @@ def prepared(network: Network, step: StepSettings) -> Network:
     """
     network = spread(network)
     if step.train:
-        network = _with_loss(_renewed(network, step.device))
+        network = _with_loss(_with_new_storages(network, step.device))
     if step.dtype == "bf16":
         network = _converted(network)
     elif step.dtype == "amp":
@@ -50,10 +30,10 @@ def prepared(network: Network, step: StepSettings) -> Network:
     return replace(network, deaths=_lifetimes(network, step.train))
 
 
-def _renewed(network: Network, device: str) -> Network:
+def _with_new_storages(network: Network, device: str) -> Network:
     """Give layers that are the identity at evaluation alone (dropout) memory of their own."""
     first = next((call.block for call in network.calls if call.block != call.stage), "")
-    fresh = _numbers(network)
+    numbers = _numbers(network)
     storages: dict[int, int] = {}
     calls = []
     changed = False
@@ -69,7 +49,7 @@ def _renewed(network: Network, device: str) -> Network:
             )
             outputs = call.outputs
             if new_storage:
-                outputs = (call.outputs[0]._replace(storage=next(fresh)), *call.outputs[1:])
+                outputs = (call.outputs[0]._replace(storage=next(numbers)), *call.outputs[1:])
             elif call.memory != "new":
                 outputs = (call.outputs[0]._replace(storage=operands[0].storage), *call.outputs[1:])
             storages.update((t.id, t.storage) for t in outputs)
@@ -91,12 +71,12 @@ def _numbers(network: Network) -> itertools.count[int]:
 
 def _with_loss(network: Network) -> Network:
     """Append the loss, and the labels that it reads to the inputs."""
-    fresh = _numbers(network)
+    numbers = _numbers(network)
     logits = network.outputs[0]
     n, classes, *pixels = (*logits.shape, 1)[: max(2, len(logits.shape))]
-    labels = _made(fresh, (n, *pixels), "int64")
-    log = _made(fresh, (n, classes, *pixels), logits.dtype)
-    loss, weight = (_made(fresh, (), logits.dtype) for _ in range(2))
+    labels = _tensor(numbers, (n, *pixels), "int64")
+    log = _tensor(numbers, (n, classes, *pixels), logits.dtype)
+    loss, weight = (_tensor(numbers, (), logits.dtype) for _ in range(2))
     calls = (
         OperatorCall("loss", "log_softmax", (logits,), (log,)),
         OperatorCall("loss", "nll_loss", (log, labels), (loss, weight)),
@@ -109,8 +89,8 @@ def _with_loss(network: Network) -> Network:
     )
 
 
-def _made(fresh: Iterable[int], shape: tuple[int, ...], dtype: str) -> Tensor:
-    number = next(iter(fresh))
+def _tensor(numbers: Iterator[int], shape: tuple[int, ...], dtype: str) -> Tensor:
+    number = next(numbers)
     return Tensor(number, shape, dtype, number)
 
 
@@ -145,70 +125,85 @@ def _sizes(network: Network, halved: set[int]) -> Mapping[int, int]:
 
 
 def _autocast(network: Network, device: str) -> Network:
-    """Insert the casts of torch.autocast, and follow the dtypes that result.
-
-    Weights are cast once and stay cached until autocast ends (the attribute "cached"). Operators
-    on neither list take their operands as they are, and make the wider of their dtypes.
-    """
-    lower, higher = _LOWER.split(), _HIGHER[device].split()
-    fresh = _numbers(network)
-    dtypes: dict[int, str] = {}
-    cached: dict[str, Tensor] = {}
-    halved: set[int] = set()
+    """Insert the casts of torch.autocast, and follow the dtypes that result."""
+    casts = _Casts(_numbers(network))
     calls: list[OperatorCall] = []
-
-    def cast(call: OperatorCall, t: Tensor, dtype: str) -> Tensor:
-        if t.dtype not in (LOW, HIGH) or t.dtype == dtype:
-            return t
-        if t.param in cached:
-            return cached[t.param]
-        made = _made(fresh, t.shape, dtype)
-        attrs = {"autocast": True, "cached": bool(t.param)}
-        calls.append(
-            OperatorCall(
-                call.name,
-                "to_copy",
-                (t,),
-                (made,),
-                (),
-                attrs,
-                "new",
-                call.stage,
-                call.block,
-                call.count,
-            )
-        )
-        if t.param:
-            cached[t.param] = made
-        return made
-
     for call in network.calls:
-        operands = [t._replace(dtype=dtypes.get(t.id, t.dtype)) for t in call.operands]
-        if call.op in lower:
+        calls += casts.applied(call, _precision(call, device))
+    return replace(
+        network,
+        calls=tuple(calls),
+        outputs=tuple(map(casts.followed, network.outputs)),
+        storage_bytes=_sizes(network, casts.halved),
+    )
+
+
+@dataclass
+class _Casts:
+    """The casts of torch.autocast, inserted call by call.
+
+    Weights are cast once and stay cached until autocast ends (the attribute "cached"). `dtypes` are
+    those that results now have, `halved` the storages that now hold bfloat16.
+    """
+
+    numbers: Iterator[int]
+    dtypes: dict[int, str] = field(default_factory=dict)
+    cached: dict[str, Tensor] = field(default_factory=dict)
+    halved: set[int] = field(default_factory=set)
+
+    def followed(self, t: Tensor) -> Tensor:
+        """Return a tensor in the dtype that it now has."""
+        return t._replace(dtype=self.dtypes.get(t.id, t.dtype))
+
+    def applied(self, call: OperatorCall, precision: Precision) -> list[OperatorCall]:
+        """Return a call after the casts of its operands, in the dtypes that it now has."""
+        casts: list[OperatorCall] = []
+        operands = [self.followed(t) for t in call.operands]
+        if precision == "low":
             dtype = LOW
-            operands = [cast(call, t, LOW) for t in operands[::-1]][::-1]
-        elif call.op in higher or (
-            device == "cpu" and call.op == "avg_pool" and len(operands[0].shape) == 5
-        ):
+            operands = [self._cast(call, t, LOW, casts) for t in operands[::-1]][::-1]
+        elif precision == "float32":
             dtype = HIGH
-            operands = [cast(call, t, HIGH) for t in operands]
+            operands = [self._cast(call, t, HIGH, casts) for t in operands]
         else:
             read = {t.dtype for t in operands if not t.param and t.shape and _is_float(t)}
             dtype = LOW if read == {LOW} else HIGH
         outputs = []
         for i, t in enumerate(call.outputs):
-            if dtype == LOW and t.dtype == HIGH and not (i and call.op in _NORMS):
+            if dtype == LOW and t.dtype == HIGH and not (i and precision == "statistics"):
                 t = t._replace(dtype=LOW)
-                halved.add(t.storage)
-            dtypes[t.id] = t.dtype
+                self.halved.add(t.storage)
+            self.dtypes[t.id] = t.dtype
             outputs.append(t)
-        calls.append(replace(call, operands=tuple(operands), outputs=tuple(outputs)))
-    return replace(
-        network,
-        calls=tuple(calls),
-        outputs=tuple(t._replace(dtype=dtypes.get(t.id, t.dtype)) for t in network.outputs),
-        storage_bytes=_sizes(network, halved),
-    )
+        return [*casts, replace(call, operands=tuple(operands), outputs=tuple(outputs))]
+
+    def _cast(self, call: OperatorCall, t: Tensor, dtype: str, casts: list[OperatorCall]) -> Tensor:
+        """Return an operand in `dtype`, and add the cast to `casts` where it needs one."""
+        if not _is_float(t) or t.dtype == dtype:
+            return t
+        if t.param in self.cached:
+            return self.cached[t.param]
+        result = _tensor(self.numbers, t.shape, dtype)
+        attrs = {"autocast": True, "cached": bool(t.param)}
+        casts.append(
+            replace(
+                call,
+                op="to_copy",
+                operands=(t,),
+                outputs=(result,),
+                params=(),
+                attrs=attrs,
+                memory="new",
+            )
+        )
+        if t.param:
+            self.cached[t.param] = result
+        return result
+
+
+def _precision(call: OperatorCall, device: str) -> Precision:
+    op = OPS.get(call.op)
+    return op.autocast(call, device) if op is not None else "widest"
 
 
 def _is_float(t: Tensor) -> bool:
@@ -223,7 +218,7 @@ def _lifetimes(network: Network, train: bool) -> Mapping[int, int]:
     """
     calls = network.calls
     end = len(calls)
-    observed = _moved(network) if network.deaths else {}
+    observed = _shifted_deaths(network) if network.deaths else {}
     last = dict(observed)
     ends: dict[str, int] = {}
     for i, call in enumerate(calls):
@@ -265,14 +260,14 @@ def _group(maker: str, reader: str) -> str:
     """Name of the outermost group around `reader` that `maker` is not in; or of `reader`."""
     parts = reader.split(".")
     shared = 0
-    for mine, theirs in zip(parts, maker.split("."), strict=False):
-        if mine != theirs:
+    for ours, theirs in zip(parts, maker.split("."), strict=False):
+        if ours != theirs:
             break
         shared += 1
     return ".".join(parts[: shared + 1])
 
 
-def _moved(network: Network) -> dict[int, int]:
-    """Observed deaths, in the numbers of layers as they are now that casts are among them."""
+def _shifted_deaths(network: Network) -> dict[int, int]:
+    """Observed deaths, in the numbers of calls with casts among them."""
     places = [i for i, call in enumerate(network.calls) if not _is_cast(call)]
     return {s: places[min(i, len(places) - 1)] for s, i in network.deaths.items()}

@@ -1,7 +1,7 @@
 """One step of a network, operator by operator, as torch's autograd and optimizers run it.
 
-The backward pass runs nodes in the reverse order of the forward (torch's engine takes the node
-made last). A node holds its result's gradient and what was kept for it while it makes the
+The backward pass runs nodes in the reverse order of the forward (torch's engine takes the
+newest node). A node holds its result's gradient and what was kept for it while it makes the
 gradients of its operands; gradients of one tensor from several nodes are added up in place where
 nothing else holds the memory; a parameter's first gradient is taken over as it is.
 """
@@ -31,10 +31,10 @@ def run(
     What layers keep for the backward pass is in bytes for all repeats of each, memory that several
     keep counted for the first.
     """
-    going = _Run(prepared(network, step), step)
-    going.whole()
-    return going.tape.moments, [
-        (call, going.charged[i] * call.count) for i, call in enumerate(going.calls)
+    simulation = _Simulation(prepared(network, step), step)
+    simulation.run()
+    return simulation.tape.moments, [
+        (call, simulation.charged[i] * call.count) for i, call in enumerate(simulation.calls)
     ]
 
 
@@ -42,7 +42,7 @@ RANDOM_STATE = 5056
 """Bytes of the state of torch's generator of random numbers on CPU (a Mersenne Twister)."""
 
 
-class _Run:
+class _Simulation:
     """A step in progress: the memory behind each storage, each kept tensor, each gradient."""
 
     def __init__(self, network: Network, step: StepSettings) -> None:
@@ -60,9 +60,9 @@ class _Run:
         self.grads: dict[int, Memory] = {}
         self.param_grads: dict[str, Memory] = {}
 
-    def whole(self) -> None:
+    def run(self) -> None:
         """Run everything, from before the step until the optimizer is done."""
-        self._standing()
+        self._start()
         parts = regions(self.calls, self.nodes, self.step)
         for region in parts:
             self._enter(region)
@@ -81,7 +81,7 @@ class _Run:
         self.tape.drop(seed)
         update(self.tape, self.network, self.step)
 
-    def _standing(self) -> None:
+    def _start(self) -> None:
         """Allocate what is there before and stays: weights, state, images and labels."""
         tape, step = self.tape, self.step
         sizes = {False: 0, True: 0}
@@ -101,8 +101,8 @@ class _Run:
 
     def _enter(self, region: Region) -> None:
         """Run a region's layers for the first time."""
-        keep = self.step.train and not region.again
-        read = self._read(region) if region.again and region.keepers else []
+        keep = self.step.train and not region.recomputed
+        read = self._read(region) if region.recomputed and region.keepers else []
         for count, places in region.segments:
             with self.tape.repeated(count):
                 for storage in read:
@@ -111,7 +111,7 @@ class _Run:
                         self.charged[places[0]] += memory.size
                     region.entry[storage] = self.tape.keep(memory)
                 if read and self.step.device == "cpu" and not self.step.watched:
-                    # torch.utils.checkpoint also keeps the random state, to draw dropout again.
+                    # torch.utils.checkpoint also keeps the random state, to draw the same dropout.
                     self.charged[places[0]] += RANDOM_STATE
                     region.entry[-1] = self.tape.new(RANDOM_STATE, "saved")
                     self.tape.keep(region.entry[-1])
@@ -122,16 +122,16 @@ class _Run:
                         self._call(i, keep, "forward")
 
     def _read(self, region: Region) -> list[int]:
-        """Storages that a region reads and does not make."""
-        made: set[int] = set()
+        """Storages that a region reads and does not write."""
+        written: set[int] = set()
         read: dict[int, None] = {}
         for i in region.places:
-            read.update((t.storage, None) for t in self.calls[i].inputs if t.storage not in made)
-            made.update(t.storage for t in self.calls[i].outputs)
+            read.update((t.storage, None) for t in self.calls[i].inputs if t.storage not in written)
+            written.update(t.storage for t in self.calls[i].outputs)
         return list(read)
 
-    def _again(self, region: Region) -> None:
-        """Run a region's layers once more, until all that is kept of it is there.
+    def _recompute(self, region: Region) -> None:
+        """Recompute a region's calls, until all that is kept of it is there.
 
         The last layer of which anything is kept does not run if its operands are all of it.
         """
@@ -140,12 +140,12 @@ class _Run:
         for count, places in region.segments:
             with self.tape.repeated(count if region.repeats == 1 else 1):
                 for i in places:  # in `_backward`, which has gathered the weights
-                    if i < stop or (i == stop and self._runs_again(i)):
+                    if i < stop or (i == stop and self._last_runs(i)):
                         self._call(i, True, "recompute")
                     elif i == stop:
-                        made = self._made(i)
-                        self._keep(i, self._copied(i, "recompute"), made, "recompute")
-                        for memory in made:
+                        extra = self._extra(i)
+                        self._keep(i, self._copied(i, "recompute"), extra, "recompute")
+                        for memory in extra:
                             self.tape.drop(memory)
         for storage in list(self.values):
             if storage in region.entry or region.repeats > 1:
@@ -154,21 +154,21 @@ class _Run:
                 self._drop_value(storage)
         self.values = outer
 
-    def _runs_again(self, i: int) -> bool:
+    def _last_runs(self, i: int) -> bool:
         """Whether the last layer of which anything is kept runs: statistics come with its result.
 
         Noise is drawn before a product, which then does not run.
         """
         saved = self.nodes[i].saved
-        return bool(saved.outputs or (saved.made and not saved.new_storage))
+        return bool(saved.outputs or (saved.extra and not saved.new_storage))
 
-    def _made(self, i: int) -> list[Memory]:
-        """Allocate what a layer makes for its backward alone."""
-        shapes = self.nodes[i].saved.made
+    def _extra(self, i: int) -> list[Memory]:
+        """Allocate what a call needs for its backward alone."""
+        shapes = self.nodes[i].saved.extra
         return [self.tape.new(tensor_bytes(Tensor(-1, shape, dtype))) for shape, dtype in shapes]
 
     def _drop_value(self, storage: int) -> None:
-        """Drop what a layer made, in each of its repeats."""
+        """Drop what a call allocated, in each of its repeats."""
         with self.tape.repeated(self.counts.get(storage, 1)):
             self.tape.drop(self.values.pop(storage))
 
@@ -178,14 +178,14 @@ class _Run:
         copy = self._copied(i, phase) if self.step.train else None
         for storage, size in self.births[i]:
             self.values[storage] = self.tape.new(size)
-        made = self._made(i) if self.step.train else []
+        extra = self._extra(i) if self.step.train else []
         if keep:
-            self._keep(i, copy, made, phase)
+            self._keep(i, copy, extra, phase)
         if call.memory != "view":
             self.tape.moment(call.name, call.op, phase)
         if copy is not None and not keep:
-            made.append(copy)
-        for memory in made:
+            extra.append(copy)
+        for memory in extra:
             self.tape.drop(memory)
         for storage in self.deaths.get(i, ()):
             memory_or_none = self.values.pop(storage, None)
@@ -201,7 +201,7 @@ class _Run:
         self.tape.moment(call.name, "clone", phase)
         return copy
 
-    def _keep(self, i: int, copy: Memory | None, made: list[Memory], phase: str) -> None:
+    def _keep(self, i: int, copy: Memory | None, extra: list[Memory], phase: str) -> None:
         """Keep what the backward of a layer reads; weights are there anyway."""
         call, node = self.calls[i], self.nodes[i]
         if not node.needed:
@@ -209,7 +209,7 @@ class _Run:
         chosen = [call.operands[p] for p in node.operands if not (p == 0 and copy)]
         chosen += [call.outputs[p] for p in node.saved.outputs if p < len(call.outputs)]
         memories = [self.values[t.storage] for t in chosen if t.storage in self.values]
-        memories += made if copy is None else [*made, copy]
+        memories += extra if copy is None else [*extra, copy]
         self.kept[i] = []
         for memory in memories:
             if phase == "forward" and memory.category == "temporary":
@@ -250,8 +250,8 @@ class _Run:
     # --- backward ---------------------------------------------------------------------------
 
     def _backward(self, region: Region) -> None:
-        """Run a region's nodes, computing its layers again when a node first needs them."""
-        waiting = region.again
+        """Run a region's nodes, recomputing its calls when a node first needs them."""
+        waiting = region.recomputed
         with self.tape.repeated(region.repeats):
             for count, places in reversed(region.segments):
                 with (
@@ -262,7 +262,7 @@ class _Run:
                     for i in reversed(places):
                         if waiting and self.nodes[i].keeps and self._asked(i):
                             waiting = False
-                            self._again(region)
+                            self._recompute(region)
                         self._node(i, region)
 
     def _asked(self, i: int) -> bool:
@@ -271,63 +271,63 @@ class _Run:
     def _node(self, i: int, region: Region) -> None:
         """Run the backward of one layer.
 
-        What was computed again belongs to the operators of the node, and is gone when the engine
+        What was recomputed belongs to the operators of the node, and is gone when the engine
         sums a gradient to its operand's shape; what was kept goes after that. What a region keeps
         of its operands goes with the last node that kept anything of it.
         """
         tape, call, node = self.tape, self.calls[i], self.nodes[i]
         given = [self.grads.pop(t.id) for t in call.outputs if t.id in self.grads]
-        made: list[tuple[Tensor, Memory]] = []
+        gradients: list[tuple[Tensor, Memory]] = []
         if given and node.needed:
-            made = self._gradients(call, i, given, region.again)
+            gradients = self._gradients(call, i, given, region.recomputed)
         for memory in given:
             tape.drop(memory)
         for memory in self.kept.pop(i, ()):
             tape.release(memory)
-        if region.again and region.keepers and i == region.keepers[0]:
+        if region.recomputed and region.keepers and i == region.keepers[0]:
             for memory in region.entry.values():
                 tape.release(memory)
-        for t, memory in made:
+        for t, memory in gradients:
             self._deliver(call, t, memory)
 
     def _gradients(
-        self, call: OperatorCall, i: int, given: list[Memory], again: bool
+        self, call: OperatorCall, i: int, given: list[Memory], recomputed: bool
     ) -> list[tuple[Tensor, Memory]]:
         """Make the gradients of a layer's operands."""
         tape, node = self.tape, self.nodes[i]
         result = call.outputs[0]
-        made: dict[int, Memory] = {}
+        gradients: dict[int, Memory] = {}
         new = []
         for p in node.needed:
             if p in node.saved.same and len(given) == len(call.outputs) == 1:
                 whole = call.operands[p].numel >= result.numel
-                if call.operands[p].numel == result.numel or (call.op == "cat" and not whole):
-                    made[p] = tape.hold(given[0])
+                if call.operands[p].numel == result.numel or (node.saved.slices and not whole):
+                    gradients[p] = tape.hold(given[0])
                     continue
             new.append(p)
-        if node.saved.apart:
+        if node.saved.per_operand:
             for p in reversed(new):  # by name: "other" before "self"
-                self._apart(call, p, p == new[-1], made, node.saved.scratch)
-            for memory in self.kept.pop(i, ()) if again else ():
+                self._own_gradient(call, p, p == new[-1], gradients, node.saved.scratch)
+            for memory in self.kept.pop(i, ()) if recomputed else ():
                 tape.release(memory)
             for p in new:
                 if call.operands[p].numel != result.numel:
-                    full, made[p] = made[p], tape.new(tensor_bytes(call.operands[p]))
+                    full, gradients[p] = gradients[p], tape.new(tensor_bytes(call.operands[p]))
                     tape.moment(call.name, "sum", "backward")
                     tape.drop(full)
         elif new:
             for p in new:
-                made[p] = tape.new(tensor_bytes(call.operands[p]))
+                gradients[p] = tape.new(tensor_bytes(call.operands[p]))
             tape.moment(call.name, f"{call.op}_backward", "backward")
-        return [(call.operands[p], made[p]) for p in node.needed]
+        return [(call.operands[p], gradients[p]) for p in node.needed]
 
-    def _apart(
-        self, call: OperatorCall, p: int, last: bool, made: dict[int, Memory], scratch: int
+    def _own_gradient(
+        self, call: OperatorCall, p: int, last: bool, gradients: dict[int, Memory], scratch: int
     ) -> None:
         """Make one operand's gradient at the result's shape."""
         size = call.outputs[0].numel * dtype_bytes(call.operands[p].dtype)
         beside = [self.tape.new(size) for _ in range(scratch if last else 0)]
-        made[p] = self.tape.new(size)
+        gradients[p] = self.tape.new(size)
         self.tape.moment(call.name, f"{call.op}_backward", "backward")
         for memory in beside:
             self.tape.drop(memory)

@@ -15,10 +15,10 @@ class StepSettings:
 
     `train`: a training step, any after the first; otherwise an inference without gradients.
     `dtype`: "fp32"; "bf16", where weights and images are bfloat16; "amp", torch.autocast with
-    bfloat16. `optimizer` is "sgd", "momentum", "adam" or "adamw"; with `master` it has float32
-    copies of bf16 weights. `checkpoint`: each stage, or block, is computed again in the backward
-    pass. `workers` share what ZeRO stage `zero` shards (0: each has all). `device`: where torch
-    runs, which decides what its dropout and its optimizer make. `watched`: a dispatch mode looks
+    bfloat16. `optimizer` is a name of `optimizer.OPTIMIZERS`; with `master` it has float32 copies
+    of bf16 weights. `checkpoint`: each stage, or block, is recomputed in the backward pass.
+    `workers` share what ZeRO stage `zero` shards (0: each has all). `device`: where torch runs,
+    which decides what its dropout and its optimizer allocate. `watched`: a dispatch mode looks
     on, as where a step is traced; torch then adds up gradients in new memory, not in place.
     """
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from effcalc.base.errors import InputError, one_of
 from effcalc.base.units import Value, dtype_bytes, format_bytes
 from effcalc.footprint.fit import Fitted
+from effcalc.footprint.optimizer import OPTIMIZERS
 from effcalc.footprint.predict import MemoryPrediction
 from effcalc.footprint.step import StepSettings
 from effcalc.footprint.tape import CATEGORIES, Moment
+from effcalc.network.network import OperatorCall
 from effcalc.output.table import Column, Row, Table
 from effcalc.scaling import figures
 
@@ -35,8 +37,6 @@ PHASES = {
     "optimizer": "optimizer step",
 }
 
-_NAMES = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam", "adamw": "AdamW"}
-
 
 class MeasuredRun(NamedTuple):
     """One row: what a prediction is of, in words (`label`, empty for one network alone)."""
@@ -49,7 +49,7 @@ def described(step: StepSettings) -> str:
     """Say in words how a step runs."""
     if not step.train:
         return f"inference, {step.dtype}"
-    parts = [f"training with {_NAMES[step.optimizer]}", step.dtype]
+    parts = [f"training with {OPTIMIZERS[step.optimizer].title}", step.dtype]
     if step.master:
         parts.append("float32 master weights")
     if step.checkpoint != "none":
@@ -124,7 +124,7 @@ def _row(run: MeasuredRun) -> Row:
 
 
 def _gaps(runs: Sequence[MeasuredRun]) -> list[str]:
-    """Say which operators nobody knows the autograd of."""
+    """Say of which operators it is not known what autograd keeps."""
     calls: dict[str, int] = {}
     for run in runs:
         for op, n in run.prediction.unknown.items():
@@ -147,20 +147,7 @@ def per_table(run: MeasuredRun, per: str, title: str) -> Table:
     """
     if per == "moment":
         return timeline(run.prediction, title)
-    group = PER[one_of(per, [*PER, "moment"], "--per")]
-    names = {call.name: group(call) for call, _ in run.prediction.kept}
-    weights: dict[str, int] = {}
-    kept: dict[str, int] = {}
-    for call, size in run.prediction.kept:
-        name = group(call)
-        kept[name] = kept.get(name, 0) + size
-        own = sum(p.numel * dtype_bytes(p.dtype) for p in call.params if not p.buffer)
-        weights[name] = weights.get(name, 0) + own * call.count
-    most: dict[str, Moment] = {}
-    for m in run.prediction.moments:
-        name = names.get(m.layer, "")
-        if name and (name not in most or m.total > most[name].total):
-            most[name] = m
+    group = PER[one_of(per, [*PER, "moment"], "`per`")]
     columns = (
         Column("name", per, "text", "identical blocks share a row but for first and last"),
         Column("params", "params", "bytes", "parameters"),
@@ -169,8 +156,36 @@ def per_table(run: MeasuredRun, per: str, title: str) -> Table:
         Column("peak", "peak", "bytes", "the most alive, network and all, while it runs"),
         Column("phase", "during", "text", "when that is"),
     )
-    whole = sum(kept.values())
-    rows: list[Row] = [
+    rows = _part_rows(run.prediction, group)
+    whole = run.prediction.kept_bytes
+    total: Row = {
+        "name": "total",
+        "params": sum(row["params"] for row in rows),
+        "kept": whole,
+        "share": 100.0 if whole else None,
+        "peak": run.prediction.peak.total,
+    }
+    return Table(
+        "memory-parts", title, columns, rows, total=total, layout="rows", conventions=UNITS
+    )
+
+
+def _part_rows(prediction: MemoryPrediction, group: Callable[[OperatorCall], str]) -> list[Any]:
+    names = {call.name: group(call) for call, _ in prediction.kept}
+    weights: dict[str, int] = {}
+    kept: dict[str, int] = {}
+    for call, size in prediction.kept:
+        name = group(call)
+        kept[name] = kept.get(name, 0) + size
+        own = sum(p.numel * dtype_bytes(p.dtype) for p in call.params if not p.buffer)
+        weights[name] = weights.get(name, 0) + own * call.count
+    most: dict[str, Moment] = {}
+    for m in prediction.moments:
+        name = names.get(m.layer, "")
+        if name and (name not in most or m.total > most[name].total):
+            most[name] = m
+    whole = prediction.kept_bytes
+    return [
         {
             "name": name,
             "params": weights[name],
@@ -181,16 +196,6 @@ def per_table(run: MeasuredRun, per: str, title: str) -> Table:
         }
         for name in kept
     ]
-    total: Row = {
-        "name": "total",
-        "params": sum(weights.values()),
-        "kept": whole,
-        "share": 100.0 if whole else None,
-        "peak": run.prediction.peak.total,
-    }
-    return Table(
-        "memory-parts", title, columns, rows, total=total, layout="rows", conventions=UNITS
-    )
 
 
 def timeline(prediction: MemoryPrediction, title: str) -> Table:
@@ -219,7 +224,15 @@ def timeline(prediction: MemoryPrediction, title: str) -> Table:
         }
         for i, m in enumerate(prediction.moments)
     ]
-    return Table("memory-timeline", title, columns, rows, layout="rows", conventions=UNITS)
+    return Table(
+        "memory-timeline",
+        title,
+        columns,
+        rows,
+        layout="rows",
+        conventions=UNITS,
+        chart="effcalc.footprint.plot:memory",
+    )
 
 
 class Check(NamedTuple):
@@ -324,8 +337,8 @@ def fit_table(fits: Sequence[Fitted], limit: int, step: StepSettings, name: str)
     """The largest batch and the largest φ that fit a memory. Raises `InputError` for none."""
     if all(fit.value is None for fit in fits):
         raise InputError(
-            f"--fit: nothing of {name} fits {format_bytes(limit)}, not even one image; allow more, "
-            "or try --checkpoint block, --dtype bf16 or --zero 3"
+            f"`fit`: nothing of {name} fits {format_bytes(limit)}, not even one image; allow more, "
+            "or try `checkpoint` block, `dtype` bf16 or `zero` 3"
         )
     columns = (
         Column("what", "largest", "text", "what grows"),

@@ -47,17 +47,15 @@ class Device:
     """A device by its vendor's figures; None, or no entry, where the file gives none.
 
     `peaks` are operations per second of dense arithmetic by numeric format, a multiply-accumulate
-    being two. `memory_bytes` and `bandwidth` (bytes per second) are of its main memory;
-    `on_chip_bytes` is what it can keep of weights and activations without main memory, and
-    `on_chip_weight_bytes` what a memory for weights alone holds beside it (a microcontroller's
-    flash).
+    being two. `bandwidth` is its main memory's in bytes per second; `on_chip_bytes` is what it can
+    keep of weights and activations without main memory, and `on_chip_weight_bytes` what a memory
+    for weights alone holds beside it (a microcontroller's flash).
     """
 
     name: str
     title: str
     source: str
     peaks: Mapping[str, float] = field(default_factory=dict)
-    memory_bytes: int | None = None
     bandwidth: float | None = None
     on_chip_bytes: int | None = None
     on_chip_weight_bytes: int = 0
@@ -94,7 +92,7 @@ def link_names() -> list[str]:
     return [name for name, is_link in _kinds().items() if is_link]
 
 
-def load_device(name: str, option: str = "--device") -> Device:
+def load_device(name: str, option: str = "`device`") -> Device:
     """Load a device by built-in name or from `file.toml`; raises `InputError`."""
     key, top = _open(name, "device", option)
     if "link" in top.values:
@@ -106,7 +104,7 @@ def load_device(name: str, option: str = "--device") -> Device:
     compute.only(tuple(PEAKS))
     memory.only(("size_gib", "bandwidth_gb_per_s"))
     chip.only(("memory_kib", "weights_kib"))
-    size = _number(memory, "size_gib")
+    _number(memory, "size_gib")  # for readers of the file; nothing is computed from it
     bandwidth = _number(memory, "bandwidth_gb_per_s")
     kept, alone = (_number(chip, key) for key in ("memory_kib", "weights_kib"))
     if alone is not None and kept is None:
@@ -116,7 +114,6 @@ def load_device(name: str, option: str = "--device") -> Device:
         title=top.get("title", str),
         source=top.get("source", str),
         peaks={short: v * 1e12 for k, short in PEAKS.items() if (v := _number(compute, k))},
-        memory_bytes=None if size is None else round(size * 2**30),
         bandwidth=None if bandwidth is None else bandwidth * 1e9,
         on_chip_bytes=None if kept is None else round(kept * 1024),
         on_chip_weight_bytes=round((alone or 0) * 1024),
@@ -125,7 +122,7 @@ def load_device(name: str, option: str = "--device") -> Device:
     )
 
 
-def load_link(name: str, option: str = "--link") -> Link:
+def load_link(name: str, option: str = "`link`") -> Link:
     """Load a link by built-in name, from `file.toml`, or as typed: `100Gbps:5us`, `25GB/s`.
 
     Raises `InputError`.

@@ -132,13 +132,13 @@ def _explain(name: str, inputs: Any, real: bool, error: BaseException) -> str:
     cause = one_line(f"{type(error).__name__}: {text.partition(chr(10))[0]}")
     if out_of_memory(error):
         return f"{where}: memory ran out ({cause})" + (
-            "; a smaller --input or batch needs less, and a count without --real none" * real
+            "; a smaller `input` or batch needs less, and a count without `real` none" * real
         )
     asks = not isinstance(error, LookupError)  # a KeyError of 'meta' is about the model's own dict
     if not real and asks and any(phrase in text for phrase in _NEEDS_VALUES):
         return (
             f"{where}: it depends on the values of tensors, and a count runs without any "
-            f"({cause}); --real (real=True) runs it on real ones"
+            f"({cause}); `real` (real=True) runs it on real ones"
         )
     if inputs is None:
         return f"{where}: cannot be made: {cause}"

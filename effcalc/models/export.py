@@ -49,11 +49,11 @@ def write_onnx(network: Network, file: IO[bytes], dynamic_batch: bool = False) -
     program = _program(network, dynamic_batch)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own code
-        made = torch.onnx.export(
+        exported = torch.onnx.export(
             program, input_names=["images"], output_names=["output"], dynamo=True, verbose=False
         )
-    assert made is not None
-    model = made.model_proto
+    assert exported is not None
+    model = exported.model_proto
     _forget_paths(model.graph)
     for function in model.functions:
         _forget_paths(function)

@@ -104,7 +104,7 @@ class _Scope(nn.Module):
         run()
 
 
-def made_up(shape: Sequence[int], dtype: torch.dtype, place: torch.device) -> torch.Tensor:
+def placeholder(shape: Sequence[int], dtype: torch.dtype, place: torch.device) -> torch.Tensor:
     """Return a tensor of small values for weights that are not read: 0.01, or 0 of integers."""
     tensor = torch.zeros(tuple(shape), dtype=dtype, device=place)
     return tensor.fill_(0.01) if tensor.is_floating_point() else tensor

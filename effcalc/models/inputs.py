@@ -27,9 +27,9 @@ def parse_inputs(texts: Iterable[str]) -> list[InputSpec]:
     for text in texts:
         spec = parse_input(text)
         if spec.name and spec.name in {s.name for s in specs}:
-            raise InputError(f"--input: {spec.name} is given twice")
+            raise InputError(f"`input`: {spec.name} is given twice")
         if not spec.name and specs and specs[-1].name:
-            raise InputError(f"--input: {one_line(text)} has no name; unnamed inputs come first")
+            raise InputError(f"`input`: {one_line(text)} has no name; unnamed inputs come first")
         specs.append(spec)
     return specs
 
@@ -40,16 +40,16 @@ def by_name(specs: Iterable[InputSpec], names: Sequence[str], where: str) -> dic
     Raises `InputError`, which begins with `where`, for one that the model does not have.
     """
     unnamed = iter(names)
-    found: dict[str, InputSpec] = {}
+    matches: dict[str, InputSpec] = {}
     for spec in specs:
         name = spec.name or next(unnamed, "")
         if name not in names:
             raise InputError(
-                f"{where}: has the inputs {', '.join(names) or 'none'}; --input "
+                f"{where}: has the inputs {', '.join(names) or 'none'}; `input` "
                 f"{spec.name or 'x'.join(map(str, spec.shape))} is not for one of them"
             )
-        found[name] = spec
-    return found
+        matches[name] = spec
+    return matches
 
 
 def parse_input(text: str) -> InputSpec:
@@ -62,14 +62,14 @@ def parse_input(text: str) -> InputSpec:
         r"scalar|[0-9]{1,15}(x[0-9]{1,15})*", sizes
     ):
         raise InputError(
-            f"--input: {one_line(text)!r} is not an input; write 1x3x224x224, or with a name and "
+            f"`input`: {one_line(text)!r} is not an input; write 1x3x224x224, or with a name and "
             "a dtype tokens=1x128:int64"
         )
     sides = () if sizes == "scalar" else tuple(int(side) for side in sizes.split("x"))
-    spec = InputSpec(name, sides, parse_dtype(dtype, "--input") if colon else "float32")
+    spec = InputSpec(name, sides, parse_dtype(dtype, "`input`") if colon else "float32")
     elements = 1
     for side in sides:
         elements *= side
     if elements > _MAX_ELEMENTS:
-        raise InputError(f"--input: {one_line(text)!r} is too large; at most 2^48 elements")
+        raise InputError(f"`input`: {one_line(text)!r} is too large; at most 2^48 elements")
     return spec

@@ -6,7 +6,6 @@ Needs the package `onnx`, not torch. Operators are mapped to the records that to
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,16 +14,14 @@ from typing import Any
 from effcalc.base.errors import InputError, NeedsError, one_line
 from effcalc.base.units import dtype_bytes
 from effcalc.models.inputs import InputSpec, by_name
-from effcalc.models.onnxops import Mapped, map_node
+from effcalc.models.onnxshapes import OWN_DOMAINS, infer_types, sides_of
 from effcalc.network.network import Network, OperatorCall, Param, Shape, Tensor
+from effcalc.network.ops import OnnxCall, OnnxNode, from_onnx
 
 NOTE = (
     "of an ONNX file the parameters are its floating-point initializers of one dimension or more; "
     "constants and running statistics count as buffers"
 )
-
-OWN_DOMAINS = ("", "ai.onnx")
-"""Both names of the domain of ONNX's own operators."""
 
 Fixed = Mapping[str, tuple[Shape, str]]
 """The inputs of a graph, each with its shape and dtype."""
@@ -33,40 +30,19 @@ Fixed = Mapping[str, tuple[Shape, str]]
 def load_onnx(path: Path, where: str, inputs: list[InputSpec], batch: int = 1) -> Network:
     """Read the graph of an ONNX file; `inputs`, `batch` and errors are those of `read_onnx`."""
     model, fixed = read_onnx(path, where, inputs, batch)
-    # What is inferred follows from the inputs' shapes alone.
-    del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    try:
-        model = importlib.import_module("onnx.shape_inference").infer_shapes(model, data_prop=True)
-    except Exception as error:
-        raise InputError(f"{where}: its shapes cannot be inferred: {one_line(error)}") from None
-    graph = model.graph
-    types = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.output)}
-    shapes = {
-        name: (shape, dtype_name(t.elem_type))
-        for name, t in types.items()
-        if (shape := _shape(t)) is not None
-    }
-    if any(n and n not in shapes for node in graph.node for n in node.output):
-        shapes |= _followed(model, where, fixed)
-    return _Reader(graph, fixed, shapes).network(path.stem)
+    return graph_network(model, fixed, where, path.stem)
 
 
-def _followed(model: Any, where: str, fixed: Fixed) -> dict[str, tuple[Shape, str]]:
-    """Return the shapes that the graph has in torch, which knows those that follow from others.
+def graph_network(
+    model: Any, fixed: Fixed, where: str, name: str, names: Mapping[str, str] | None = None
+) -> Network:
+    """Return what `read_onnx` gives as a network; `where` is what errors call it.
 
-    Inference gives up where a shape is computed by many operators, as torch's older exporter
-    writes it. Without torch, or where torch cannot run the graph, nothing more is known.
+    `names` gives operator calls other names than `node_name`'s, by their node's first output.
     """
-    if importlib.util.find_spec("torch") is None:
-        return {}
-    from effcalc.models.onnxrun.load import shapes_of
-
-    try:
-        return shapes_of(model, where, fixed)
-    except InputError:
-        return {}
+    types = infer_types(model, where)
+    shapes = {n: (sides_of(t), dtype_name(t.tensor_type.elem_type)) for n, t in types.items()}
+    return _Reader(model.graph, fixed, shapes, names or {}).network(name)
 
 
 def read_onnx(path: Path, where: str, inputs: list[InputSpec], batch: int = 1) -> tuple[Any, Fixed]:
@@ -134,7 +110,7 @@ def _fix_inputs(graph: Any, where: str, specs: list[InputSpec], batch: int) -> F
             if min(sides, default=0) < 0 or not tensor.HasField("shape"):
                 raise InputError(
                     f"{where}: input {one_line(value.name)} has no fixed size; give "
-                    f"--input {one_line(value.name)}=1x3x224x224"
+                    f"`input` {one_line(value.name)}=1x3x224x224"
                 )
             shape = tuple(sides)
         del dims[:]
@@ -156,22 +132,16 @@ def buffers_of(graph: Any) -> set[str]:
     }
 
 
-def numpy_name(number: int) -> str:
-    """Return numpy's name of a dtype by ONNX's number, "" for a number that means none."""
+def dtype_name(number: int) -> str:
+    """Return a dtype's name from ONNX's number, float32 for one that means none."""
     helper = importlib.import_module("onnx.helper")
     try:
-        return str(helper.tensor_dtype_to_np_dtype(number))
-    except Exception:
-        return ""
-
-
-def dtype_name(number: int) -> str:
-    """Return a dtype's name from ONNX's number."""
-    name = numpy_name(number).removeprefix("float_")
-    try:
+        name = str(helper.tensor_dtype_to_np_dtype(number)).removeprefix("float_")
+        if name == "object":  # text
+            return "int64"
         dtype_bytes(name)
-    except InputError:
-        return "int64" if name == "object" else "float32"
+    except Exception:
+        return "float32"
     return name
 
 
@@ -182,6 +152,7 @@ class _Reader:
     graph: Any
     fixed: Fixed
     shapes: Mapping[str, tuple[Shape, str]]
+    names: Mapping[str, str]
     values: dict[str, Tensor] = field(default_factory=dict)
     params: dict[str, Param] = field(default_factory=dict)
     charged: set[str] = field(default_factory=set)
@@ -225,10 +196,10 @@ class _Reader:
                 self._miss(node, " of unknown shape")
                 return None
             results.append((n, *self.shapes[n]))
-        mapped = map_node(node.op_type, operands, attrs, [shape for _, shape, _ in results])
+        mapped = from_onnx(OnnxNode(node.op_type, operands, attrs))
         if mapped is None:
             self._miss(node, "")
-            mapped = Mapped(f"onnx::{node.op_type}", operands)
+            mapped = OnnxCall(f"onnx::{node.op_type}", operands)
         source = mapped.operands[0] if mapped.memory == "view" and mapped.operands else None
         if source is not None and source.param:
             outputs = tuple(Tensor(-1, s, d, -1, source.param) for _, s, d in results)
@@ -242,7 +213,7 @@ class _Reader:
         self.charged.update(fresh)
         params = tuple(self.params[key] for key in fresh)
         return OperatorCall(
-            node_name(node),
+            self.names.get(next(iter(node.output), "")) or node_name(node),
             mapped.op,
             mapped.operands,
             outputs,
@@ -254,13 +225,6 @@ class _Reader:
     def _miss(self, node: Any, why: str) -> None:
         key = f"onnx::{operator_name(node)}{why}"
         self.uncounted[key] = self.uncounted.get(key, 0) + 1
-
-
-def _shape(value: Any) -> Shape | None:
-    if not value.HasField("shape"):
-        return None
-    sides = [d.dim_value if d.HasField("dim_value") else -1 for d in value.shape.dim]
-    return None if any(side < 0 for side in sides) else tuple(sides)
 
 
 def _attribute(attribute: Any) -> Any:

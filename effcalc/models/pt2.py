@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from effcalc.base.errors import InputError, one_line
-from effcalc.models.graph import Graph, GraphNode, made_up
+from effcalc.models.graph import Graph, GraphNode, placeholder
 from effcalc.models.inputs import InputSpec, by_name
 from effcalc.models.targets import Loaded, filled
 
@@ -69,7 +69,7 @@ _CHECKS = ("_assert", "sym_constrain", "_check")
 def load_pt2(path: Path, where: str, inputs: list[InputSpec], *, real: bool = False) -> Loaded:
     """Return a module that runs the graph of a file, and its inputs, all on the meta device.
 
-    With `real` they are on the CPU instead, with made-up values: weights are not read either way.
+    With `real` they are on the CPU instead, with placeholder values; weights are never read.
     Inputs are those of the export unless `inputs` gives others. Raises `InputError` for a file
     that is not what `torch.export.save` writes, or whose graph cannot be run from its text.
     """
@@ -145,17 +145,17 @@ class _Exported:
             path: (entry.get("path_name"), str(entry.get("tensor_meta")))
             for path, entry in sharing.get("config", {}).items()
         }
-        made: dict[Any, torch.Tensor] = {}
+        shared: dict[Any, torch.Tensor] = {}
         for spec in program["graph_module"]["signature"]["input_specs"]:
             ((kind, value),) = spec.items()
             name = value["arg"].get("name") if "arg" in value else value.get("name")
             if kind in ("parameter", "buffer"):
                 path = value[f"{kind}_name"]
                 key = memory.get(path, (None,))
-                tensor = self._weight(name, made.get(key), kind == "buffer")
+                tensor = self._weight(name, shared.get(key), kind == "buffer")
                 self.module.hold(name, path, tensor)
                 if key[0] is not None:
-                    made[key] = tensor
+                    shared[key] = tensor
             elif kind == "tensor_constant":
                 self.module.constants[name] = self._like(name)
             elif kind == "user_input":
@@ -227,9 +227,9 @@ class _Exported:
         if target.startswith("torch.ops.") and namespace in _NAMESPACES:
             if namespace == "torchvision":
                 _import_torchvision()
-            found = getattr(getattr(getattr(torch.ops, namespace), packet, None), overload, None)
-            if isinstance(found, torch._ops.OpOverload) and _is_harmless(found):
-                return found
+            called = getattr(getattr(getattr(torch.ops, namespace), packet, None), overload, None)
+            if isinstance(called, torch._ops.OpOverload) and _is_harmless(called):
+                return called
         raise InputError(
             f"{self._where}: calls {one_line(target)}, which cannot be counted from a file; give "
             "module:factory"
@@ -267,10 +267,10 @@ class _Exported:
         return value
 
     def _like(self, name: str) -> torch.Tensor:
-        """Return a tensor as the graph describes it; its values are small, and made up."""
+        """Return a tensor as the graph describes it; its values are small placeholders."""
         meta = self._graph["tensor_values"][name]
         sizes = [self._side(name, side) for side in meta["sizes"]]
-        return made_up(sizes, getattr(torch, _DTYPES[meta["dtype"]]), self.module.place)
+        return placeholder(sizes, getattr(torch, _DTYPES[meta["dtype"]]), self.module.place)
 
     def _weight(self, name: str, shared: torch.Tensor | None, buffer: bool) -> torch.Tensor:
         """Return a parameter or buffer, the same one where memory is shared."""
@@ -285,7 +285,7 @@ class _Exported:
         hint = side["as_expr"].get("hint") or {}
         if "as_int" not in hint:
             raise InputError(
-                f"{self._where}: input {one_line(name)} has no fixed size; give --input"
+                f"{self._where}: input {one_line(name)} has no fixed size; give `input`"
             )
         return int(hint["as_int"])
 

@@ -25,7 +25,7 @@ from effcalc.models.construct import construct
 from effcalc.models.count import arguments
 from effcalc.models.inputs import InputSpec, parse_inputs
 from effcalc.models.meta import to_meta
-from effcalc.models.target import described, is_code
+from effcalc.models.names import described, is_code
 from effcalc.models.zoo import timm_model, torchvision_model
 
 
@@ -46,7 +46,7 @@ def load(
     batch: int = 1,
     real: bool = False,
 ) -> Loaded:
-    """Make the module that a target names, on the meta device unless it is to be `real`.
+    """Create the module that a target names, on the meta device unless it is to be `real`.
 
     Targets are `package.module:factory`, `file.py:factory` (a factory is a function, a class or a
     module itself; it may return the inputs too: `(module, inputs)`), `torchvision:NAME`,
@@ -65,7 +65,7 @@ def load(
         make = torchvision_model if zoo == "torchvision" else timm_model
         module, default = make(name, values, batch, real)
     else:
-        module = _made(target, values, real)
+        module = _from_code(target, values, real)
         if isinstance(module, tuple) and len(module) == 2:
             module, default = module
         if not isinstance(module, nn.Module):
@@ -84,7 +84,7 @@ def load(
         if real:
             args, kwargs = filled(args), filled(kwargs)
     else:
-        raise InputError(f"{one_line(target)}: say what goes in, such as --input 1x3x224x224")
+        raise InputError(f"{one_line(target)}: say what goes in, such as `input` 1x3x224x224")
     if not real and any(not t.is_meta for t in (*module.parameters(), *module.buffers())):
         module, args, kwargs = to_meta((module, args, kwargs), [module])
     return Loaded(name if zoo in ("torchvision", "timm") else target, module, args, kwargs)
@@ -107,9 +107,9 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals or not name.isidentifier():
-            raise InputError(f"--arg: {one_line(text)!r} is not name=value, such as depth=3")
+            raise InputError(f"`arg`: {one_line(text)!r} is not name=value, such as depth=3")
         if name in values:
-            raise InputError(f"--arg: {name} is given twice")
+            raise InputError(f"`arg`: {name} is given twice")
         try:
             values[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -117,7 +117,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _made(target: str, values: Mapping[str, Any], real: bool) -> Any:
+def _from_code(target: str, values: Mapping[str, Any], real: bool) -> Any:
     """Import the user's code and call the factory."""
     place, _, path = target.partition(":")
     owner: Any = _imported(place, target)
@@ -129,7 +129,7 @@ def _made(target: str, values: Mapping[str, Any], real: bool) -> Any:
         owner = getattr(owner, part)
     if isinstance(owner, nn.Module) or (isinstance(owner, tuple) and not callable(owner)):
         if values:
-            raise InputError(f"--arg: {one_line(target)} is a module already and takes none")
+            raise InputError(f"`arg`: {one_line(target)} is a module already and takes none")
         return owner
     if not callable(owner):
         return owner
@@ -137,7 +137,7 @@ def _made(target: str, values: Mapping[str, Any], real: bool) -> Any:
         inspect.signature(owner).bind(**values)
     except TypeError as error:
         raise InputError(
-            f"{one_line(target)}: cannot be called so: {one_line(error)}; give --arg name=value"
+            f"{one_line(target)}: cannot be called so: {one_line(error)}; give `arg` name=value"
         ) from error
     except ValueError:  # a builtin without a signature
         pass
@@ -188,16 +188,16 @@ def _file(path: Path, where: str) -> ModuleType:
 
 
 def _tensors(specs: Sequence[InputSpec], real: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    made = {i: torch.empty(s.shape, dtype=_dtype(s), device="meta") for i, s in enumerate(specs)}
-    args = tuple(t for i, t in made.items() if not specs[i].name)
-    kwargs = {specs[i].name: t for i, t in made.items() if specs[i].name}
+    tensors = {i: torch.empty(s.shape, dtype=_dtype(s), device="meta") for i, s in enumerate(specs)}
+    args = tuple(t for i, t in tensors.items() if not specs[i].name)
+    kwargs = {specs[i].name: t for i, t in tensors.items() if specs[i].name}
     return (filled(args), filled(kwargs)) if real else (args, kwargs)
 
 
 def _dtype(spec: InputSpec) -> torch.dtype:
     dtype = getattr(torch, spec.dtype, None)
     if not isinstance(dtype, torch.dtype):
-        raise InputError(f"--input: torch has no dtype {spec.dtype}")
+        raise InputError(f"`input`: torch has no dtype {spec.dtype}")
     return dtype
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import random
 import sys
-import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from effcalc.models.calls import module_calls
 from effcalc.models.record import Held, Recorder
 from effcalc.network.network import Network, OperatorCall, Param, Tensor
 
@@ -68,7 +68,7 @@ def trace(
         stack.enter_context(_random_state())
         stack.enter_context(torch.set_grad_enabled(grad))
         stack.enter_context(_default_device(on_meta))
-        stack.enter_context(names.follow())
+        stack.enter_context(module_calls(names.call))
         if on_save is not None:
             tell = on_save
 
@@ -145,39 +145,28 @@ class _Names:
             self._made.append(torch._C._autograd._get_sequence_nr())
             self._makers.append(self._stack[-1])
 
-    @contextmanager
-    def follow(self) -> Iterator[None]:
-        """Follow module calls by way of `nn.Module.__call__`, which is put back afterwards.
-
-        Hooks would not see the operators of other hooks and would change the modules; a call of
-        another thread passes through.
-        """
-        original = nn.Module.__call__
-        thread = threading.get_ident()
-
-        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() != thread:
-                return original(module, *args, **kwargs)
-            # A module that is not registered anywhere belongs to the one that calls it.
-            path = self._paths.get(id(module), self._stack[-1])
-            self._stack.append(path)
-            self._entered.add(id(module))
-            self._mark()
-            try:
-                return original(module, *args, **kwargs)
-            except Exception as error:
-                if not hasattr(error, "effcalc_path"):
-                    error.effcalc_path = path  # type: ignore[attr-defined]
-                raise
-            finally:
-                self._stack.pop()
-                self._mark()
-
-        nn.Module.__call__ = call  # type: ignore[method-assign]
+    def call(
+        self,
+        original: Callable[..., Any],
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Run a module's call as that of the innermost module."""
+        # A module that is not registered anywhere belongs to the one that calls it.
+        path = self._paths.get(id(module), self._stack[-1])
+        self._stack.append(path)
+        self._entered.add(id(module))
+        self._mark()
         try:
-            yield
+            return original(module, *args, **kwargs)
+        except Exception as error:
+            if not hasattr(error, "effcalc_path"):
+                error.effcalc_path = path  # type: ignore[attr-defined]
+            raise
         finally:
-            nn.Module.__call__ = original  # type: ignore[method-assign]
+            self._stack.pop()
+            self._mark()
 
     def uncalled(self, module: nn.Module, held: Held, read: set[str]) -> tuple[str, ...]:
         """Return the outermost modules with parameters or buffers that nothing ran or read."""

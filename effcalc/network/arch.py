@@ -147,7 +147,7 @@ def build_network(
     head: bool = True,
     rounding: Callable[[Stage, float, float], Rounding] = rounding,
 ) -> Network:
-    """Lay down an architecture's layers at a size; without `head`, features alone.
+    """Build an architecture's network at a size; without `head`, features alone.
 
     Identical consecutive blocks become layers with a `count`, so depth costs nothing: the block
     of those after a stage's first one ends in ".1". Raises `InputError`, which names file and
@@ -162,7 +162,7 @@ def build_network(
             continue
         net.width = rounding(stage, size.width, arch.keep)
         try:
-            x = _lay_stage(net, x, stage, size.depth)
+            x = _build_stage(net, x, stage, size.depth)
         except InputError as error:
             place = f"{arch.file}: " if arch.file else ""
             raise InputError(f"{place}stage {stage.name}: {error}") from None
@@ -176,8 +176,8 @@ def build_network(
     return Network(arch.name, (net.input,), (x,), tuple(net.calls))
 
 
-def _lay_stage(net: Builder, x: Tensor, stage: Stage, depth: Any) -> Tensor:
-    """Lay down one stage and return its result."""
+def _build_stage(net: Builder, x: Tensor, stage: Stage, depth: Any) -> Tensor:
+    """Add one stage's calls and return its result."""
     if len(x.shape) == 2 and stage.block != "linear":
         raise InputError(
             f"{stage.block} needs an image, and a linear layer before it left none; "

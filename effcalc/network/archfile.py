@@ -10,34 +10,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from effcalc.base import expr
 from effcalc.base.errors import InputError, one_line, suggest
 from effcalc.base.toml import MAX_NUMBER, WORDS, TomlTable, read, typed
 from effcalc.base.units import int_text
 from effcalc.network.arch import Arch, Knob, Published, Stage, Variant, merge_equal
-from effcalc.network.blocks import BLOCKS, Block
-from effcalc.network.builder import ACTIVATIONS
+from effcalc.network.blocks import BLOCKS
 from effcalc.network.catalog import find
-
-_CHOICES = {
-    "activation": ("none", *ACTIVATIONS),
-    "se_activation": tuple(ACTIVATIONS),
-    "bypass": ("none", "simple", "complex"),
-}
-_TYPES = {"int": int, "float": float, "bool": bool, "str": str}
-_MAY_BE_ZERO = {"padding", "drop", "dropout", "se_ratio", "pct_3x3", "min_width"}
-
-
-def block_keys(block: Block) -> dict[str, tuple[type, Any]]:
-    """Keys of a block with their type and default (None: required), from its own signature."""
-    code = block.__code__
-    first = code.co_argcount
-    names = code.co_varnames[first : first + code.co_kwonlyargcount]
-    defaults = block.__kwdefaults__ or {}
-    return {n: (_TYPES[block.__annotations__[n]], defaults.get(n)) for n in names}
-
+from effcalc.network.keys import ABOVE_ZERO, Key, block_keys
 
 _TOP = (
     *("name", "title", "source", "notes", "input", "scaling", "knobs", "defaults"),
@@ -65,7 +47,7 @@ def load(
         entry = find(name)
         path, member, variant = entry.path, entry.network, entry.variant
         where = path.name
-    for option, value in (("--classes", classes), ("--in-channels", in_channels)):
+    for option, value in (("`classes`", classes), ("`in_channels`", in_channels)):
         if value is not None and not 1 <= value <= MAX_NUMBER:
             raise InputError(f"{option} must be from 1 to 2^31, not {int_text(value)}")
     top = TomlTable(read(path, where), where)
@@ -83,30 +65,10 @@ def _arch(
     """Check a file and return its network `member` ("" for the first)."""
     top.only(_TOP)
     base = str(top.get("name", str))
-    title = top.get("title", str, base)
-    source = top.get("source", str, "")
     knobs = tuple(_knobs(top))
-    preset: dict[str, Any] = {}
-    names = [base]
-    chosen = {"": base}.get(member, member)
-    for table in top.tables("network"):
-        table.only(("name", "title", "source", "set"))
-        names.append(_new_name(table, names))
-        values = {
-            k: _knob_value(knobs, k, v, f"{table.where}: set")
-            for k, v in table.table("set").values.items()
-        }
-        if names[-1] == chosen:
-            preset = values
-            title = table.get("title", str, names[-1])
-            source = table.get("source", str, source)
-    if chosen not in names:
-        raise InputError(
-            f"{top.where}: has no network {one_line(chosen)!r}{suggest(chosen, names)}; "
-            f"it has {', '.join(names)}"
-        )
-    settings = {k.name: k.default for k in knobs} | preset
-    settings |= {k: _knob_value(knobs, k, v, "--set") for k, v in given.items()}
+    network = _network(top, {"": base}.get(member, member), knobs)
+    settings = {k.name: k.default for k in knobs} | network.preset
+    settings |= {k: _knob_value(knobs, k, v, "`knobs`") for k, v in given.items()}
 
     image = top.table("input")
     image.only(("size", "channels", "classes"))
@@ -116,9 +78,9 @@ def _arch(
     if not 0 <= keep <= 1:
         raise InputError(f"{scaling.where}: keep is a share from 0 to 1, not {keep}")
     arch = Arch(
-        name=chosen,
-        title=title,
-        source=source,
+        name=network.name,
+        title=network.title,
+        source=network.source,
         stages=(),
         image_size=_image_size(image),
         in_channels=in_channels or _positive(image, "channels", 3),
@@ -127,13 +89,45 @@ def _arch(
         keep=keep,
         notes=_strings(top, "notes"),
         knobs=knobs,
-        preset=preset,
+        preset=network.preset,
         settings=settings,
         variants=tuple(_variants(top)),
         published=tuple(_published(top, base)),
         file=top.where,
     )
     return _with_stages(arch, top, scaling)
+
+
+class _Network(NamedTuple):
+    """One of the networks of a file, and the knobs that it sets."""
+
+    name: str
+    title: str
+    source: str
+    preset: dict[str, Any]
+
+
+def _network(top: TomlTable, chosen: str, knobs: tuple[Knob, ...]) -> _Network:
+    """Check all networks of a file, and return one."""
+    base = str(top.get("name", str))
+    networks = [_Network(base, top.get("title", str, base), top.get("source", str, ""), {})]
+    for table in top.tables("network"):
+        table.only(("name", "title", "source", "set"))
+        name = _new_name(table, [network.name for network in networks])
+        values = {
+            k: _knob_value(knobs, k, v, f"{table.where}: set")
+            for k, v in table.table("set").values.items()
+        }
+        title = table.get("title", str, name)
+        source = table.get("source", str, networks[0].source)
+        networks.append(_Network(name, title, source, values))
+    names = [network.name for network in networks]
+    if chosen not in names:
+        raise InputError(
+            f"{top.where}: has no network {one_line(chosen)!r}{suggest(chosen, names)}; "
+            f"it has {', '.join(names)}"
+        )
+    return networks[names.index(chosen)]
 
 
 def _with_stages(arch: Arch, top: TomlTable, scaling: TomlTable) -> Arch:
@@ -172,22 +166,22 @@ def _stage(table: TomlTable, defaults: TomlTable, names: Mapping[str, Any], divi
     keys = block_keys(BLOCKS[block])
     table.only([*_STAGE_KEYS, *keys])
     values: dict[str, Any] = {}
-    for key, (kind, default) in keys.items():
-        source = table if key in table.values else defaults
-        if key in source.values:
-            values[key] = _value(source, key, kind, names)
-        elif default is None:
+    for word, key in keys.items():
+        given = table if word in table.values else defaults
+        if word in given.values:
+            values[word] = _value(given, word, key, names)
+        elif key.default is None:
             raise InputError(
-                f"{table.where}: the key {key!r} is missing; block {block} needs {WORDS[kind]}"
+                f"{table.where}: the key {word!r} is missing; block {block} needs {WORDS[key.kind]}"
             )
         else:
-            values[key] = default
+            values[word] = key.default
     min_width = table.get("min_width", float, 0.0)
     if min_width < 0:
         raise InputError(f"{table.where}: min_width must be at least 0, not {min_width:g}")
     repeats = 0
     if "repeats" in table.values:
-        repeats = _value(table, "repeats", int, names)
+        repeats = _value(table, "repeats", Key(int, limit=ABOVE_ZERO), names)
     return Stage(
         name,
         block,
@@ -201,28 +195,23 @@ def _stage(table: TomlTable, defaults: TomlTable, names: Mapping[str, Any], divi
     )
 
 
-def _value(table: TomlTable, key: str, kind: type, names: Mapping[str, Any]) -> Any:
+def _value(table: TomlTable, name: str, key: Key, names: Mapping[str, Any]) -> Any:
     """A block's value: of the right type, computed where it starts with "=", and in range."""
-    value = table.values[key]
-    where = f"{table.where}: {key}"
+    value = table.values[name]
+    where = f"{table.where}: {name}"
     if isinstance(value, str) and value.startswith("="):
         tree = expr.parse(value[1:], where)
         value = expr.evaluate(tree, names, where)
-        if kind is int and isinstance(value, float) and value.is_integer():
+        if key.kind is int and isinstance(value, float) and value.is_integer():
             value = int(value)
-    value = typed(value, kind, where)
-    choices = _CHOICES.get(key)
-    if choices and value not in choices:
+    value = typed(value, key.kind, where)
+    if key.choices and value not in key.choices:
         raise InputError(
-            f"{where} {one_line(repr(value))} is not known{suggest(value, choices)}; "
-            f"known: {', '.join(choices)}"
+            f"{where} {one_line(repr(value))} is not known{suggest(value, key.choices)}; "
+            f"known: {', '.join(key.choices)}"
         )
-    if kind in (int, float):
-        low = -1 if key == "padding" else 0
-        if value < low or (value == 0 and key not in _MAY_BE_ZERO) or value != value:
-            raise InputError(f"{where} must be above zero, not {value}")
-        if key in ("drop", "dropout", "pct_3x3") and value > 1:
-            raise InputError(f"{where} is a share from 0 to 1, not {value}")
+    if key.limit is not None and not key.limit.holds(value):
+        raise InputError(f"{where} {key.limit.text}, not {value}")
     return value
 
 

@@ -1,18 +1,20 @@
 """The blocks of an architecture file: each is a function that adds its layers to a network.
 
 A block's keyword-only parameters are the keys that a `[[stage]]` of its kind takes; their
-annotations are the types that the file must give. Every channel count goes through `net.width`,
-which scales and rounds as the file says.
+annotations are the types and limits of the file's values (`effcalc.network.keys`). Every channel
+count goes through `net.width`, which scales and rounds as the file says.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 from effcalc.base.errors import InputError
 from effcalc.base.num import floor, maximum, uniform
 from effcalc.network.builder import (
+    Activation,
     Builder,
+    Kernel,
+    OptionalActivation,
     add_act,
     add_conv,
     add_dropout,
@@ -21,6 +23,7 @@ from effcalc.network.builder import (
     add_sum,
     pool_side,
 )
+from effcalc.network.keys import AtLeast, Positive, PositiveFloat, Share
 from effcalc.network.network import Tensor
 
 Block = Callable[..., Tensor]
@@ -34,16 +37,9 @@ def block(function: Block) -> Block:
 
 
 def _conv_norm_act(
-    net: Builder,
-    x: Tensor,
-    name: str,
-    channels: int,
-    kernel: int,
-    activation: str,
-    stride: int = 1,
-    groups: int = 1,
+    net: Builder, x: Tensor, name: str, channels: int, kernel: Kernel, activation: str
 ) -> Tensor:
-    x = add_conv(net, x, f"{name}.conv", channels, kernel, stride, groups=groups)
+    x = add_conv(net, x, f"{name}.conv", channels, kernel)
     return add_act(net, add_norm(net, x, f"{name}.norm"), f"{name}.act", activation)
 
 
@@ -52,24 +48,23 @@ def convolution(
     net: Builder,
     x: Tensor,
     *,
-    channels: int,
-    kernel: int,
-    stride: int = 1,
-    padding: int = -1,
-    groups: int = 1,
+    channels: Positive,
+    kernel: Positive,
+    stride: Positive = 1,
+    padding: Annotated[int, AtLeast(-1)] = -1,
+    groups: Positive = 1,
     bias: bool = False,
     norm: bool = True,
-    activation: str = "relu",
-    dropout: float = 0.0,
+    activation: OptionalActivation = "relu",
+    dropout: Share = 0.0,
 ) -> Tensor:
     """Convolution, then optionally a batch norm and an activation.
 
     `padding` -1 keeps the image's size at stride 1. `dropout` acts on the input.
     """
     x = add_dropout(net, x, "dropout", dropout)
-    same = None if padding < 0 else padding
-    width = net.width(channels, groups)
-    x = add_conv(net, x, "conv", width, kernel, stride, same, groups, bias=bias)
+    window = Kernel(kernel, stride, None if padding < 0 else padding, groups)
+    x = add_conv(net, x, "conv", net.width(channels, groups), window, bias)
     if norm:
         x = add_norm(net, x, "norm")
     return add_act(net, x, "act", activation)
@@ -80,9 +75,9 @@ def max_pool(
     net: Builder,
     x: Tensor,
     *,
-    kernel: int,
-    stride: int,
-    padding: int = 0,
+    kernel: Positive,
+    stride: Positive,
+    padding: Annotated[int, AtLeast(0)] = 0,
     ceil_mode: bool = False,
 ) -> Tensor:
     """Max pool; torch also writes the int64 index of each maximum."""
@@ -110,7 +105,7 @@ def global_avg_pool(net: Builder, x: Tensor) -> Tensor:
 
 
 @block
-def adaptive_avg_pool(net: Builder, x: Tensor, *, size: int) -> Tensor:
+def adaptive_avg_pool(net: Builder, x: Tensor, *, size: Positive) -> Tensor:
     """Average pool to `size` x `size` pixels, whatever the input's."""
     n, c, *_ = x.shape
     return net.add("", "adaptive_avg_pool", (x,), (n, c, size, size), size=size)
@@ -121,10 +116,10 @@ def local_response_norm(
     net: Builder,
     x: Tensor,
     *,
-    size: int = 5,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-    k: float = 2.0,
+    size: Positive = 5,
+    alpha: PositiveFloat = 1e-4,
+    beta: PositiveFloat = 0.75,
+    k: PositiveFloat = 2.0,
 ) -> Tensor:
     """Normalise across `size` neighbouring channels (Krizhevsky et al. 2012, section 3.3).
 
@@ -159,9 +154,9 @@ def linear(
     net: Builder,
     x: Tensor,
     *,
-    channels: int,
-    activation: str = "none",
-    dropout: float = 0.0,
+    channels: Positive,
+    activation: OptionalActivation = "none",
+    dropout: Share = 0.0,
 ) -> Tensor:
     """Fully connected layer with bias; an image is flattened first."""
     if len(x.shape) > 2:
@@ -180,15 +175,15 @@ def mbconv(
     net: Builder,
     x: Tensor,
     *,
-    channels: int,
-    kernel: int,
-    expansion: float,
-    stride: int = 1,
-    se_ratio: float = 0.0,
+    channels: Positive,
+    kernel: Positive,
+    expansion: PositiveFloat,
+    stride: Positive = 1,
+    se_ratio: Annotated[float, AtLeast(0)] = 0.0,
     skip: bool = True,
-    drop: float = 0.0,
-    activation: str = "relu6",
-    se_activation: str = "relu",
+    drop: Share = 0.0,
+    activation: OptionalActivation = "relu6",
+    se_activation: Activation = "relu",
 ) -> Tensor:
     """Mobile inverted bottleneck (Sandler et al. 2018, table 1), with squeeze-and-excitation.
 
@@ -200,8 +195,8 @@ def mbconv(
     inner = x.shape[1]
     if expansion != 1:
         inner = floor(inner * expansion + 0.5)
-        x = _conv_norm_act(net, x, "expand", inner, 1, activation)
-    x = _conv_norm_act(net, x, "depthwise", inner, kernel, activation, stride, groups=inner)
+        x = _conv_norm_act(net, x, "expand", inner, Kernel(), activation)
+    x = _conv_norm_act(net, x, "depthwise", inner, Kernel(kernel, stride, groups=inner), activation)
     if se_ratio:
         squeezed = maximum(1, floor(entry.shape[1] * se_ratio))
         gate = add_mean(net, x, "se.pool")
@@ -210,7 +205,7 @@ def mbconv(
         gate = add_conv(net, gate, "se.expand", inner, bias=True)
         gate = net.add("se.gate", "sigmoid", (gate,), gate.shape)
         x = net.add("se.scale", "mul", (gate, x), x.shape)
-    x = _conv_norm_act(net, x, "project", net.width(channels), 1, "none")
+    x = _conv_norm_act(net, x, "project", net.width(channels), Kernel(), "none")
     if skip and stride == 1 and uniform(entry.shape[1] == x.shape[1]):
         x = add_dropout(net, x, "drop", drop, "stochastic_depth")
         x = add_sum(net, x, entry)
@@ -219,26 +214,32 @@ def mbconv(
 
 @block
 def separable(
-    net: Builder, x: Tensor, *, channels: int, stride: int = 1, activation: str = "relu"
+    net: Builder,
+    x: Tensor,
+    *,
+    channels: Positive,
+    stride: Positive = 1,
+    activation: OptionalActivation = "relu",
 ) -> Tensor:
     """Depthwise separable convolution (Howard et al. 2017): depthwise 3x3, then pointwise."""
-    x = _conv_norm_act(net, x, "depthwise", x.shape[1], 3, activation, stride, groups=x.shape[1])
-    return _conv_norm_act(net, x, "pointwise", net.width(channels), 1, activation)
+    c = x.shape[1]
+    x = _conv_norm_act(net, x, "depthwise", c, Kernel(3, stride, groups=c), activation)
+    return _conv_norm_act(net, x, "pointwise", net.width(channels), Kernel(), activation)
 
 
 def _projection(net: Builder, x: Tensor, channels: int, stride: int) -> Tensor:
     """Return the shortcut: the input itself, or a 1x1 convolution where its shape changes."""
     if stride == 1 and uniform(x.shape[1] == channels):
         return x
-    return _conv_norm_act(net, x, "shortcut", channels, 1, "none", stride)
+    return _conv_norm_act(net, x, "shortcut", channels, Kernel(1, stride), "none")
 
 
 @block
-def basic(net: Builder, x: Tensor, *, channels: int, stride: int = 1) -> Tensor:
+def basic(net: Builder, x: Tensor, *, channels: Positive, stride: Positive = 1) -> Tensor:
     """Residual block of two 3x3 convolutions (He et al. 2016, figure 5 left)."""
     entry, width = x, net.width(channels)
-    x = _conv_norm_act(net, x, "conv1", width, 3, "relu", stride)
-    x = _conv_norm_act(net, x, "conv2", width, 3, "none")
+    x = _conv_norm_act(net, x, "conv1", width, Kernel(3, stride), "relu")
+    x = _conv_norm_act(net, x, "conv2", width, Kernel(3), "none")
     x = add_sum(net, x, _projection(net, entry, width, stride))
     return add_act(net, x, "act", "relu")
 
@@ -248,10 +249,10 @@ def bottleneck(
     net: Builder,
     x: Tensor,
     *,
-    channels: int,
-    expansion: int = 4,
-    stride: int = 1,
-    groups: int = 1,
+    channels: Positive,
+    expansion: Positive = 4,
+    stride: Positive = 1,
+    groups: Positive = 1,
 ) -> Tensor:
     """Residual bottleneck 1x1, 3x3, 1x1 (He et al. 2016, figure 5 right).
 
@@ -260,16 +261,16 @@ def bottleneck(
     """
     entry, width = x, net.width(channels, groups)
     out = width * expansion
-    x = _conv_norm_act(net, x, "conv1", width, 1, "relu")
-    x = _conv_norm_act(net, x, "conv2", width, 3, "relu", stride, groups)
-    x = _conv_norm_act(net, x, "conv3", out, 1, "none")
+    x = _conv_norm_act(net, x, "conv1", width, Kernel(), "relu")
+    x = _conv_norm_act(net, x, "conv2", width, Kernel(3, stride, groups=groups), "relu")
+    x = _conv_norm_act(net, x, "conv3", out, Kernel(), "none")
     x = add_sum(net, x, _projection(net, entry, out, stride))
     return add_act(net, x, "act", "relu")
 
 
 @block
 def preact_bottleneck(
-    net: Builder, x: Tensor, *, channels: int, expansion: int = 4, stride: int = 1
+    net: Builder, x: Tensor, *, channels: Positive, expansion: Positive = 4, stride: Positive = 1
 ) -> Tensor:
     """Pre-activation bottleneck (He et al. 2016, Identity Mappings, figure 4e).
 
@@ -279,18 +280,18 @@ def preact_bottleneck(
     entry, width = x, net.width(channels)
     out = width * expansion
     ready = add_act(net, add_norm(net, x, "norm1"), "act1", "relu")
-    x = add_conv(net, ready, "conv1", width, 1)
-    x = add_conv(
-        net, add_act(net, add_norm(net, x, "norm2"), "act2", "relu"), "conv2", width, 3, stride
-    )
-    x = add_conv(net, add_act(net, add_norm(net, x, "norm3"), "act3", "relu"), "conv3", out, 1)
+    x = add_conv(net, ready, "conv1", width)
+    x = add_act(net, add_norm(net, x, "norm2"), "act2", "relu")
+    x = add_conv(net, x, "conv2", width, Kernel(3, stride))
+    x = add_act(net, add_norm(net, x, "norm3"), "act3", "relu")
+    x = add_conv(net, x, "conv3", out)
     if stride != 1 or not uniform(entry.shape[1] == out):
-        entry = add_conv(net, ready, "shortcut", out, 1, stride)
+        entry = add_conv(net, ready, "shortcut", out, Kernel(1, stride))
     return add_sum(net, x, entry)
 
 
 @block
-def norm_act(net: Builder, x: Tensor, *, activation: str = "relu") -> Tensor:
+def norm_act(net: Builder, x: Tensor, *, activation: OptionalActivation = "relu") -> Tensor:
     """Batch norm and activation: what closes a pre-activation network."""
     return add_act(net, add_norm(net, x, "norm"), "act", activation)
 
@@ -300,10 +301,10 @@ def fire(
     net: Builder,
     x: Tensor,
     *,
-    expand: float,
-    pct_3x3: float,
-    squeeze_ratio: float,
-    bypass: str = "none",
+    expand: PositiveFloat,
+    pct_3x3: Share,
+    squeeze_ratio: PositiveFloat,
+    bypass: Literal["none", "simple", "complex"] = "none",
 ) -> Tensor:
     """Fire module (Iandola et al. 2016, section 3.2; metaparameters of section 5.1).
 
@@ -320,9 +321,9 @@ def fire(
     squeezed = net.width(floor(filters * squeeze_ratio + 0.5))
     x = add_act(net, add_conv(net, x, "squeeze.conv", squeezed, bias=True), "squeeze.act", "relu")
     parts = []
-    for name, share, kernel in (("expand1x1", filters - three, 1), ("expand3x3", three, 3)):
+    for name, share, size in (("expand1x1", filters - three, 1), ("expand3x3", three, 3)):
         if uniform(share > 0):
-            part = add_conv(net, x, f"{name}.conv", net.width(share), kernel, bias=True)
+            part = add_conv(net, x, f"{name}.conv", net.width(share), Kernel(size), bias=True)
             parts.append(add_act(net, part, f"{name}.act", "relu"))
     n, _, h, w = x.shape
     channels = sum(part.shape[1] for part in parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from effcalc.base.errors import InputError
 from effcalc.base.num import uniform
@@ -11,7 +11,7 @@ from effcalc.network.network import OperatorCall, Param, Shape, Tensor
 
 
 class Builder:
-    """Collects the layers of one network while its stages are laid down in order.
+    """Collects the operator calls of one network, stage by stage.
 
     `width` rounds a scaled width of the stage under construction; a block calls it for every
     channel count of its own.
@@ -84,13 +84,22 @@ class Builder:
         if not uniform(size >= 1):
             raise InputError(
                 f"the image is too small, {where} would leave no pixel; "
-                "give a larger --image-size, --resolution or --phi"
+                "give a larger `image_size`, `resolution` or `phi`"
             )
         return size
 
 
-def _window(size: Any, kernel: int, stride: int, padding: int, dilation: int = 1) -> Any:
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+def _window(size: Any, kernel: int, stride: int, padding: int) -> Any:
+    return (size + 2 * padding - kernel) // stride + 1
+
+
+class Kernel(NamedTuple):
+    """The window of a convolution; `padding` None makes its output side the input's over stride."""
+
+    size: int = 1
+    stride: int = 1
+    padding: int | None = None
+    groups: int = 1
 
 
 def add_conv(
@@ -98,41 +107,35 @@ def add_conv(
     x: Tensor,
     name: str,
     channels: int,
-    kernel: int = 1,
-    stride: int = 1,
-    padding: int | None = None,
-    groups: int = 1,
-    dilation: int = 1,
+    kernel: Kernel = Kernel(),  # noqa: B008 (immutable)
     bias: bool = False,
 ) -> Tensor:
-    """Add a 2-d convolution; without `padding` its output side is the input's over the stride.
-
-    Refuses no channels, and channels that the groups do not divide.
-    """
+    """Add a 2-d convolution; refuses no channels, and channels that the groups do not divide."""
     n, c, h, w = x.shape
+    size, stride, padding, groups = kernel
     if not uniform(channels >= 1):
         raise InputError(f"{name} would have no channels; choose larger factors")
     if padding is None:
-        padding = dilation * (kernel - 1) // 2
+        padding = (size - 1) // 2
     if not uniform(c % groups == 0) or not uniform(channels % groups == 0):
         raise InputError(
             f"{name}: {c} input and {channels} output channels cannot be split into {groups} "
             "groups; choose channels that the groups divide"
         )
-    height = net.spatial(_window(h, kernel, stride, padding, dilation), name)
-    width = net.spatial(_window(w, kernel, stride, padding, dilation), name)
+    height = net.spatial(_window(h, size, stride, padding), name)
+    width = net.spatial(_window(w, size, stride, padding), name)
     return net.add(
         name,
         "conv",
         (x,),
         (n, channels, height, width),
         params=[
-            ("weight", (channels, c // groups, kernel, kernel)),
+            ("weight", (channels, c // groups, size, size)),
             *([("bias", (channels,))] if bias else []),
         ],
         stride=(stride, stride),
         padding=(padding, padding),
-        dilation=(dilation, dilation),
+        dilation=(1, 1),
         groups=groups,
     )
 
@@ -151,8 +154,10 @@ def add_norm(net: Builder, x: Tensor, name: str) -> Tensor:
     )
 
 
-# Activation in a file -> (operator, attributes).
-ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+Activation = Literal["relu", "relu6", "silu"]
+OptionalActivation = Literal["none", Activation]
+
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {  # the operator and attributes of each
     "relu": ("relu", {}),
     "relu6": ("hardtanh", {"min_val": 0.0, "max_val": 6.0}),
     "silu": ("silu", {}),

@@ -31,9 +31,9 @@ def tensor_bytes(t: Tensor) -> int:
 
 
 def births(network: Network) -> list[list[tuple[int, int]]]:
-    """For each layer, the storages that it allocates with their bytes."""
+    """For each call, the storages that it allocates with their bytes."""
     known = {t.storage for t in network.inputs}
-    found: list[list[tuple[int, int]]] = []
+    result: list[list[tuple[int, int]]] = []
     for call in network.calls:
         born = []
         for t in call.outputs:
@@ -41,12 +41,12 @@ def births(network: Network) -> list[list[tuple[int, int]]]:
             if call.memory == "new" and not t.param and t.storage not in known:
                 known.add(t.storage)
                 born.append((t.storage, network.storage_bytes.get(t.storage) or tensor_bytes(t)))
-        found.append(born)
-    return found
+        result.append(born)
+    return result
 
 
 def last_uses(network: Network) -> dict[int, int]:
-    """For each storage the number of the last layer that uses it; what is returned has no last."""
+    """For each storage the number of its last use; what the network returns outlives all calls."""
     last: dict[int, int] = {}
     for index, call in enumerate(network.calls):
         for t in (*call.operands, *call.outputs):

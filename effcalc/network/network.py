@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from effcalc.base.display import table_of
+from effcalc.base.display import shown
 
 Shape = tuple[int, ...]
 
@@ -102,11 +102,11 @@ class Network:
     notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str | None:
-        html: str | None = table_of(self)._repr_html_()
+        html: str | None = shown(self)._repr_html_()
         return html
 
     def _repr_markdown_(self) -> str | None:
-        markdown: str | None = table_of(self)._repr_markdown_()
+        markdown: str | None = shown(self)._repr_markdown_()
         return markdown
 
 
@@ -121,7 +121,7 @@ def repeated_name(call: OperatorCall) -> str:
 def unroll(network: Network) -> Network:
     """Write out repeated blocks: every layer of the result has `count` 1.
 
-    Each copy has tensors of its own and reads what the copy before it made, so the result is the
+    Each copy has tensors of its own and reads what the copy before it wrote, so the result is the
     graph that really runs.
     """
     return _write_out(network, lambda count: [(i, 1) for i in range(count)])
@@ -146,20 +146,20 @@ def spread(network: Network) -> Network:
 def _write_out(network: Network, copies: Callable[[int], list[tuple[int, int]]]) -> Network:
     """Write out repeated blocks as copies, each (number of the first repeat, count)."""
     calls: list[OperatorCall] = []
-    numbers = [max(t.id, t.storage) for call in network.calls for t in call.outputs]
-    fresh = itertools.count(max(numbers, default=0) + 1)
+    used = [max(t.id, t.storage) for call in network.calls for t in call.outputs]
+    numbers = itertools.count(max(used, default=0) + 1)
     for block, run in itertools.groupby(network.calls, lambda call: (call.block, call.count)):
         body = tuple(run)
         if block[1] == 1:
             calls += body
             continue
-        made = {t.id for call in body for t in call.outputs}
-        entry = next(t for call in body for t in call.inputs if t.id not in made)
+        written = {t.id for call in body for t in call.outputs}
+        entry = next(t for call in body for t in call.inputs if t.id not in written)
         x = entry
         for first, count in copies(block[1]):
             # The last copy keeps the ids that later layers refer to.
             is_last = first + count == block[1]
-            copy = _copy_block(body, entry, x, first, count, None if is_last else fresh)
+            copy = _copy_block(body, entry, x, first, count, None if is_last else numbers)
             calls += copy
             x = copy[-1].outputs[0]
     return replace(network, calls=tuple(calls))
@@ -171,7 +171,7 @@ def _copy_block(
     x: Tensor,
     offset: int,
     count: int,
-    fresh: Iterator[int] | None,
+    numbers: Iterator[int] | None,
 ) -> list[OperatorCall]:
     """Copy a block's layers for `count` repeats from number `offset`; `x` replaces `entry`."""
     old = body[0].block
@@ -189,8 +189,8 @@ def _copy_block(
             t._replace(param=renamed(t.param)) if t.param else values[t.id] for t in call.operands
         )
         for t in call.outputs:
-            storage = storages.setdefault(t.storage, next(fresh) if fresh else t.storage)
-            values[t.id] = t._replace(id=next(fresh) if fresh else t.id, storage=storage)
+            storage = storages.setdefault(t.storage, next(numbers) if numbers else t.storage)
+            values[t.id] = t._replace(id=next(numbers) if numbers else t.id, storage=storage)
         copies.append(
             replace(
                 call,

@@ -112,7 +112,7 @@ def _part(
             reads, makes = [t.id for t in part[0].inputs], [part[0].outputs[0].id]
             children[name] = ModuleNode(below, part[0])
         else:
-            reads, makes = _read(part), _made(part, end, last)
+            reads, makes = _read(part), _results(part, end, last)
             children[name] = _part(below, part, first, depth + 1, last)
         for value in makes:
             slots[value] = len(slots)
@@ -124,20 +124,20 @@ def _part(
                 tuple(slots[v] for v in makes),
             )
         )
-    results = tuple(slots[v] for v in _made(calls, end, last))
+    results = tuple(slots[v] for v in _results(calls, end, last))
     return ModuleNode(path, None, tuple(steps), children, len(entries), len(slots), results)
 
 
 def _read(calls: Iterable[OperatorCall]) -> list[int]:
-    """Values that layers read from outside, in order of first use."""
-    made: set[int] = set()
+    """Values that calls read from outside, in order of first use."""
+    written: set[int] = set()
     read: dict[int, None] = {}
     for call in calls:
-        read.update((t.id, None) for t in call.inputs if t.id not in made)
-        made.update(t.id for t in call.outputs)
+        read.update((t.id, None) for t in call.inputs if t.id not in written)
+        written.update(t.id for t in call.outputs)
     return list(read)
 
 
-def _made(calls: Iterable[OperatorCall], end: int, last: dict[int, int]) -> list[int]:
-    """Values that layers make and that are read by layer number `end` or later."""
+def _results(calls: Iterable[OperatorCall], end: int, last: dict[int, int]) -> list[int]:
+    """Values that calls write and that call number `end` or a later one reads."""
     return [t.id for call in calls for t in call.outputs if last.get(t.id, -1) >= end]

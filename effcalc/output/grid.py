@@ -1,6 +1,6 @@
 """What a table says to a person: its cells as text, and how wide they are.
 
-The formats for people (`formats.py`) share this; formats for programs write exact values.
+The formats for people (`formats/`) share this; formats for programs write exact values.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Grid(NamedTuple):
 
 def make_grid(table: Table, look: TableLook, name: str, *, single_as_record: bool = False) -> Grid:
     """Write every cell for the format `name`; `single_as_record` is for the layout "auto"."""
-    rows = take(table.rows, ROW_LIMIT, f"--format {name}")
+    rows = take(table.rows, ROW_LIMIT, f"`format` {name}")
     single = single_as_record and len(rows) == 1 and table.total is None
     if table.layout == "record" or (table.layout == "auto" and single):
         return _record(table, rows, look)

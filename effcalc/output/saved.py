@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from effcalc.base.errors import InputError, one_line
 from effcalc.base.paths import to_read
 from effcalc.base.units import UNITS, Value
-from effcalc.output.formats.programs import SCHEMA
+from effcalc.output.formats.json import SCHEMA
 from effcalc.output.table import Column, Row, Table
 
 MAX_BYTES = 64 << 20
@@ -55,20 +55,20 @@ def read_latency(path: str | Path) -> tuple[float, Row]:
         raise InputError(
             f"{where}: holds no latency; save one with `effcalc profile NETWORK -o {where}`"
         )
-    found = [row for row in table.rows if row.get("latency") is not None]
-    if len(found) != 1:
+    measured = [row for row in table.rows if row.get("latency") is not None]
+    if len(measured) != 1:
         raise InputError(
-            f"{where}: holds {len(found)} latencies; profile one batch and one dtype for it"
+            f"{where}: holds {len(measured)} latencies; profile one batch and one dtype for it"
         )
-    value = found[0]["latency"]
+    value = measured[0]["latency"]
     if isinstance(value, str | bool) or value is None or not value > 0:
         raise InputError(f"{where}: the latency {one_line(repr(value), 40)} is no time")
-    return float(value), found[0]
+    return float(value), measured[0]
 
 
 def _table(document: Any, where: str) -> Table:
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise InputError(f"{where}: is not a table that effcalc wrote; use --format json")
+        raise InputError(f"{where}: is not a table that effcalc wrote; use `format` json")
     for key in _TEXTS:
         if not isinstance(document.get(key), str):
             _refuse(where, f"{key} is not text")

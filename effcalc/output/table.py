@@ -1,6 +1,6 @@
 """Tables: the one shape in which every result leaves effcalc.
 
-A `Table` holds exact Python values; how they are written is the business of `formats.py`.
+A `Table` holds exact Python values; how they are written is the business of `formats/`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from effcalc.base.display import shown
 from effcalc.base.errors import InputError, named
 from effcalc.base.units import DEFAULT_DIGITS, Unit, Value, format_count
 
@@ -60,6 +61,7 @@ class Table:
     conventions: Mapping[str, str] = field(default_factory=lambda: CONVENTIONS)
     environment: Mapping[str, Value] | None = None  # of measured values: device, versions
     layout: Layout = "auto"
+    chart: str = ""  # the function that draws it, "package.module:name", where one does
 
     def __post_init__(self) -> None:
         keys = [column.key for column in self.columns]
@@ -68,15 +70,12 @@ class Table:
 
     def render(self, format: str = "table", digits: int = DEFAULT_DIGITS) -> str:
         """Return the whole table as text in one of the formats of `formats.FORMATS`."""
-        from effcalc.output.formats import render
-        from effcalc.output.grid import TableLook
-
-        return "".join(render(self, format, TableLook(digits=digits)))
+        text: str = shown(self, format, digits)
+        return text
 
     def _repr_html_(self) -> str | None:
-        from effcalc.output.formats.html import html_fragment
-
-        return "".join(html_fragment(self)) if self._can_repeat() else None
+        fragment: str = shown(self, "html", DEFAULT_DIGITS, True) if self._can_repeat() else ""
+        return fragment or None
 
     def _repr_markdown_(self) -> str | None:
         return self.render("markdown") if self._can_repeat() else None
@@ -98,7 +97,7 @@ def select(table: Table, columns: str | None) -> Table:
         keys = list(known)
     else:
         keys = list(dict.fromkeys(key.strip() for key in columns.split(",")))
-    chosen = tuple(find_column(known, key, "--columns")._replace(default=True) for key in keys)
+    chosen = tuple(find_column(known, key, "`columns`")._replace(default=True) for key in keys)
     return replace(table, columns=chosen)
 
 
@@ -111,7 +110,7 @@ def sorted_by(table: Table, key: str | None) -> Table:
     if key is None:
         return table
     descending = key.startswith("-")
-    column = find_column({c.key: c for c in table.columns}, key.removeprefix("-"), "--sort")
+    column = find_column({c.key: c for c in table.columns}, key.removeprefix("-"), "`sort`")
     rows = take(table.rows, SORT_LIMIT, "sorting")
     filled = [row for row in rows if _sortable(row.get(column.key))]
     empty = [row for row in rows if not _sortable(row.get(column.key))]
@@ -140,7 +139,7 @@ def _too_many(what: str, limit: int, rows: int | None) -> str:
     more = "more" if rows is None else format_count(rows)
     return (
         f"{what} holds at most {limit:,} rows and this has {more}; "
-        "--format csv and --format json without --sort write any number"
+        "`format` csv and `format` json without `sort` write any number"
     )
 
 

@@ -1,1 +1,1 @@
-"""What was measured, and what it says: everything about profiles that needs no torch."""
+"""Profiles: where the time of a measured run went. Only `live/` needs torch."""

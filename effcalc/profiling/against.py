@@ -13,22 +13,22 @@ _KEYS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "profile": (("batch", "dtype", "mode"), "latency"),
     "profile-layers": (("name",), "time"),
 }
-"""What tells rows apart in each kind of table that can be compared, and the time in it."""
+"""By kind of table: the columns that identify a row, and the column of its time."""
 
-_SAME = ("device", "torch", "threads", "cpu", "driver", "cuda", "tf32", "layout", "caches",
-         "compiled", "OMP_WAIT_POLICY")  # fmt: skip
+_SAME = ("device", "torch", "runtime", "threads", "cpu", "driver", "cuda", "tf32", "layout",
+         "caches", "compiled", "OMP_WAIT_POLICY")  # fmt: skip
 
 
 def check_comparable(old: Table, per: str | None, where: str) -> None:
-    """Refuse a saved table that the profile to come cannot be compared with."""
+    """Refuse a saved table that the new profile cannot be compared with; raises `InputError`."""
     wanted = {None: "profile", "layer": "profile-layers", "module": "profile-layers"}.get(per, "")
     if not wanted:
-        raise InputError(f"--against compares latencies or layers, not --per {per}")
+        raise InputError(f"`against` compares latencies or layers, not `per` {per}")
     if old.kind != wanted:
-        how = "effcalc profile" if per is None else f"effcalc profile --per {per}"
+        how = "effcalc profile" if per is None else f"effcalc profile `per` {per}"
         raise InputError(
-            f"--against: {one_line(where)} holds a {one_line(old.kind, 40)!r} table; "
-            f"save one with {how} --output FILE.json"
+            f"`against`: {one_line(where)} holds a {one_line(old.kind, 40)!r} table; "
+            f"save one with {how} `output` FILE.json"
         )
 
 
@@ -76,7 +76,7 @@ def _compare(old: Row | None, new: Row | None, time: str) -> Row:
         side, row, what = ("after", new, "new") if old is None else ("before", old, "gone")
         return {side: None if row is None else row.get(time), "verdict": what}
     was, now = old.get(time), new.get(time)
-    found: dict[str, Value] = {
+    compared: dict[str, Value] = {
         "before": was,
         "after": now,
         "before_low": old.get("low"),
@@ -84,17 +84,17 @@ def _compare(old: Row | None, new: Row | None, time: str) -> Row:
         "after_low": new.get("low"),
         "after_high": new.get("high"),
     }
-    numbers = [_number(found[key]) for key in found]
+    numbers = [_number(compared[key]) for key in compared]
     if numbers[0] is None or numbers[1] is None or not numbers[0]:
-        return {**found, "verdict": "no figure"}
-    found["change"] = 100 * (numbers[1] / numbers[0] - 1)
+        return {**compared, "verdict": "no figure"}
+    compared["change"] = 100 * (numbers[1] / numbers[0] - 1)
     _, _, old_low, old_high, new_low, new_high = numbers
     if old_low is None or old_high is None or new_low is None or new_high is None:
-        return {**found, "verdict": "no interval"}
-    found["verdict"] = (
+        return {**compared, "verdict": "no interval"}
+    compared["verdict"] = (
         "slower" if new_low > old_high else "faster" if new_high < old_low else "within noise"
     )
-    return found
+    return compared
 
 
 def _number(value: Value) -> float | None:
@@ -117,10 +117,10 @@ def slower(table: Table, limit: float) -> list[str]:
     Of a comparison by layer only the whole run counts: among many layers some differ by chance.
     """
     rows = list(table.rows) if table.total is None else [table.total]
-    found = []
+    slow = []
     for row in rows:
         change = row.get("change")
         if row.get("verdict") == "slower" and isinstance(change, float) and change > limit:
             name = row.get("name") or f"batch {row.get('batch')}"
-            found.append(f"{one_line(name)} {change:+.1f}%")
-    return found
+            slow.append(f"{one_line(name)} {change:+.1f}%")
+    return slow

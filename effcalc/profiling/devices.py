@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from effcalc.base.units import Value, format_bytes
 from effcalc.hardware.files import Device, device_names, load_device
@@ -26,30 +26,43 @@ def device_table(
 ) -> Table:
     """The best of each kind of product by format and layout, and bandwidth by working set.
 
-    `environment` says whose roofs they are; the table's has the caches too, for whoever reads
-    it back (`roofline.roofs_from`).
+    `environment` describes the device; the table's has the caches too, which
+    `roofline.roofs_from` reads back.
     """
     points = list(points)
     name = str(environment.get("device", ""))
     vendor = vendor_device(name)
-    best: dict[tuple[str, str | None, str | None], Point] = {}
-    moving: dict[int, Point] = {}
-    for point in points:
-        if point.what in _MEMORY:
-            known = moving.get(point.working_set)
-            if known is None or _rate(point) > _rate(known):
-                moving[point.working_set] = point
-            continue
-        key = (point.what, point.dtype, point.layout)
-        if key not in best or _rate(point) > _rate(best[key]):
-            best[key] = point
+    products = _fastest(
+        (p for p in points if p.what not in _MEMORY), lambda p: (p.what, p.dtype, p.layout)
+    )
+    moving = _fastest((p for p in points if p.what in _MEMORY), lambda p: p.working_set)
     by_level = Roofs(1.0, (), tuple(levels))
-    rows = [_product_row(point, vendor) for point in best.values()]
+    rows = [_product_row(point, vendor) for point in products]
     rows += [
-        _memory_row(point, by_level.level_of(size), vendor)
-        for size, point in sorted(moving.items())
+        _memory_row(point, by_level.level_of(point.working_set), vendor)
+        for point in sorted(moving, key=lambda p: p.working_set)
     ]
-    columns = (
+    notes = [f"the fastest of {len(points)} points, each the fastest of its repeats"]
+    notes += [f"noise: {text}; a roof may be higher" for text in noise]
+    if environment.get("device_type") == "cpu":
+        notes.append(f"{environment.get('threads')} threads; other numbers have other roofs")
+    if vendor is not None:
+        notes.append(f"vendor's figures are dense ones: {vendor.source}")
+    caches = " ".join(f"{level.name}:{level.size:.0f}" for level in levels)
+    return Table(
+        "device",
+        f"Roofs of {name}",
+        _columns(vendor),
+        rows,
+        tuple(notes),
+        conventions={"FLOPs": CONVENTIONS["FLOPs"], "MB": CONVENTIONS["MB"]},
+        environment={**environment, "caches": caches},
+        layout="rows",
+    )
+
+
+def _columns(vendor: Device | None) -> tuple[Column, ...]:
+    return (
         Column("what", "what", "text", "matrix product, convolution, or how bytes moved"),
         Column("dtype", "dtype", "text", "numeric format"),
         Column("layout", "layout", "text", "of images in memory"),
@@ -62,23 +75,16 @@ def device_table(
         Column("vendor_bandwidth", "vendor's", "bytes_per_second", "of memory", default=False),
         Column("vendor_share", "of vendor's", "percent", "dense, never sparse", vendor is not None),
     )
-    notes = [f"the fastest of {len(points)} points, each the fastest of its repeats"]
-    notes += [f"noise: {text}; a roof may be higher" for text in noise]
-    if environment.get("device_type") == "cpu":
-        notes.append(f"{environment.get('threads')} threads; other numbers have other roofs")
-    if vendor is not None:
-        notes.append(f"vendor's figures are dense ones: {vendor.source}")
-    caches = " ".join(f"{level.name}:{level.size:.0f}" for level in levels)
-    return Table(
-        "device",
-        f"Roofs of {name}",
-        columns,
-        rows,
-        tuple(notes),
-        conventions={"FLOPs": CONVENTIONS["FLOPs"], "MB": CONVENTIONS["MB"]},
-        environment={**environment, "caches": caches},
-        layout="rows",
-    )
+
+
+def _fastest(points: Iterable[Point], key: Callable[[Point], Hashable]) -> list[Point]:
+    """The fastest point of each key, in the order in which the keys first came."""
+    best: dict[Hashable, Point] = {}
+    for point in points:
+        known = best.setdefault(key(point), point)
+        if _rate(point) > _rate(known):
+            best[key(point)] = point
+    return list(best.values())
 
 
 def _rate(point: Point) -> float:

@@ -5,13 +5,14 @@ to the innermost one that is open: times are self times, and they sum to the ste
 operator spends around others that it only calls (aten::conv2d around aten::mkldnn_convolution) is
 dispatch, and counts as time between operators.
 
-What a module that only calls others does after one of them, such as freeing its input, is kept
-apart (`Owner.after`): it belongs to the layer that ran last, where the module runs nothing itself.
+What a module that only calls others does after one of them, such as freeing its input, is counted
+separately (`Owner.after`): where the module runs nothing itself, it belongs to the layer that ran
+last.
 
 Backward passes. A node of autograd carries the sequence number that it got when the forward pass
-made it. `marks` say which module was running from which number on, so a node belongs to the module
-that made it. Nodes that accumulate a gradient have no number; they run right after the node whose
-gradient they take and belong to the same module.
+created it. `marks` say which module was running from which number on, so a node belongs to the
+module that created it. Nodes that accumulate a gradient have no number; they run right after the
+node whose gradient they take and belong to the same module.
 
 Devices. A kernel belongs to the module whose operator launched it. Where several kernels run at
 once, the moment belongs to the one that started first, computation before communication. A moment
@@ -23,11 +24,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from effcalc.profiling.records import (
     BACKWARD,
@@ -40,6 +41,7 @@ from effcalc.profiling.records import (
     Event,
     Mark,
     Owner,
+    Phase,
     ProfiledRun,
     TimeKey,
 )
@@ -48,6 +50,9 @@ WRAPPER = 0.9  # an operator that spends this share in others is a mere wrapper 
 
 _COMPILED = ("## Call", "Torch-Compiled Region", "TorchDynamo", "Pregraph", "AOTDispatcher")
 """What torch.compile's own bookkeeping is named; the kernels that it makes stand inside."""
+
+_RANGES = {LOSS: Owner("loss"), BACKWARD: Owner("autograd"), OPTIMIZER: Owner("optimizer")}
+"""Whose time passes in the ranges that are not layers."""
 
 _NODE = "autograd::engine::evaluate_function: "
 _ACCUMULATE = "AccumulateGrad"
@@ -58,7 +63,7 @@ class _Place(NamedTuple):
 
     event: Event
     owner: Owner
-    phase: Literal["forward", "backward", ""]
+    phase: Phase
     kernel: str
 
 
@@ -93,7 +98,7 @@ def attribute(events: Iterable[Event], marks: Sequence[Mark] = ()) -> list[Profi
     elsewhere: list[tuple[int, int]] = []  # communication on other threads
     for thread, recorded in threads.items():
         on_main = thread == main
-        for event, place in _walk(recorded, marks, tallies if on_main else None):
+        for event, place in _Walk(recorded, marks, tallies if on_main else ()).places():
             if event.kind == "launch":
                 launches[event.id] = (event, place)
             elif place is not None:
@@ -113,72 +118,116 @@ def is_communication(name: str) -> bool:
     return name.startswith(("c10d::", "gloo:", "nccl:", "ncclDevKernel", "ncclKernel"))
 
 
-def _walk(
-    recorded: list[Event], marks: Sequence[Mark], tallies: list[_Tally] | None
-) -> Iterable[tuple[Event, _Place | None]]:
-    """Yield a thread's events with their places; sum self times up where there are tallies."""
-    numbers = [mark.sequence for mark in marks]
-    recorded.sort(key=lambda e: (e.start, -e.end))
-    wrappers = _wrappers(recorded)
-    stack: list[_Place] = []
-    ran: list[str] = []  # of each open event, the layer that ran an operator last inside it
-    last_node = OUTSIDE
-    cursor = 0
-    step = -1
+class _Walk:
+    """Follows the events of one thread in time, and sums self times up where there are tallies."""
 
-    def pass_until(moment: int) -> None:
+    def __init__(
+        self, events: Iterable[Event], marks: Sequence[Mark], tallies: Sequence[_Tally]
+    ) -> None:
+        self._events = sorted(events, key=lambda e: (e.start, -e.end))
+        self._wrappers = _wrappers(self._events)
+        self._marks, self._numbers = marks, [mark.sequence for mark in marks]
+        self._tallies = tallies
+        self._step = -1
+        self._open: list[_Place] = []
+        self._ran: list[str] = []  # of each open event, the layer that ran an operator last in it
+        self._node = OUTSIDE  # whose the last node of the backward pass was
+        self._cursor = 0
+
+    def places(self) -> Iterator[tuple[Event, _Place | None]]:
+        """Yield each event with its place; of a launch that around it."""
+        for number, event in enumerate(self._events):
+            self._pass_until(event.start)
+            if event.kind == "launch":
+                yield event, self._innermost()
+            else:
+                place = self._enter(event, number in self._wrappers)
+                yield place.event, place
+        if self._open:
+            self._pass_until(max(place.event.end for place in self._open))
+
+    def _innermost(self) -> _Place | None:
+        return self._open[-1] if self._open else None
+
+    def _pass_until(self, moment: int) -> None:
         """Give the time up to `moment` to whatever is open, closing what ends before it."""
-        nonlocal cursor
-        while stack and stack[-1].event.end <= moment:
-            spend(stack[-1], ran[-1], stack[-1].event.end)
-            stack.pop()
-            ran.pop()
-        if stack:
-            spend(stack[-1], ran[-1], moment)
-        cursor = max(cursor, moment)
+        while self._open and self._open[-1].event.end <= moment:
+            self._spend(self._open[-1], self._ran[-1], self._open[-1].event.end)
+            self._open.pop()
+            self._ran.pop()
+        if self._open:
+            self._spend(self._open[-1], self._ran[-1], moment)
+        self._cursor = max(self._cursor, moment)
 
-    def spend(place: _Place, last: str, moment: int) -> None:
-        nonlocal cursor
-        if moment <= cursor:
+    def _spend(self, place: _Place, last: str, moment: int) -> None:
+        """Give the time up to `moment` to a place, in which the layer `last` ran before."""
+        start, self._cursor = self._cursor, max(self._cursor, moment)
+        if self._step < 0:
             return
-        if tallies is not None and step >= 0:
-            tally = tallies[step]
-            start, end = max(cursor, tally.start), min(moment, tally.end)
-            if end > start:
-                owner = place.owner
-                if place.event.kind == "range" and owner.kind == "layer" and last != owner.path:
-                    owner = owner._replace(after=last)
-                tally.parts[TimeKey(owner, place.phase, place.kernel)] += end - start
-                if not place.kernel and place.owner.kind in ("outside", "autograd"):
-                    tally.waits.append((start, end, place))
-        cursor = moment
+        tally = self._tallies[self._step]
+        start, end = max(start, tally.start), min(moment, tally.end)
+        if end <= start:
+            return
+        owner = place.owner
+        if place.event.kind == "range" and owner.kind == "layer" and last != owner.path:
+            owner = owner._replace(after=last)
+        tally.parts[TimeKey(owner, place.phase, place.kernel)] += end - start
+        if not place.kernel and place.owner.kind in ("outside", "autograd"):
+            tally.waits.append((start, end, place))
 
-    for number, event in enumerate(recorded):
-        if event.kind == "launch":
-            pass_until(event.start)
-            yield event, stack[-1] if stack else None
-            continue
-        pass_until(event.start)
-        above = stack[-1] if stack else None
+    def _enter(self, event: Event, wrapper: bool) -> _Place:
+        """Open an event, and return whose time passes in it."""
+        above = self._innermost()
         if above is not None and event.end > above.event.end:
             event = event._replace(end=above.event.end)  # clocks are read one after the other
-        if event.kind == "range" and event.name == STEP and tallies is not None:
-            step += 1
-            cursor = max(cursor, event.start)
-        place = _place(event, above, marks, numbers, last_node)
-        if number in wrappers:
+        if event.kind == "range" and event.name == STEP and self._tallies:
+            self._step += 1
+            self._cursor = max(self._cursor, event.start)
+        place = self._place(event, above)
+        if wrapper:
             place = place._replace(kernel="")
         if event.name.startswith(_NODE):
-            last_node = place.owner
+            self._node = place.owner
         if event.kind == "op" and above is not None and place.owner.kind == "layer":
-            ran[:] = [place.owner.path] * len(ran)
-        stack.append(place)
-        ran.append("")
-        if place.kernel and tallies is not None and step >= 0:
-            tallies[step].calls[TimeKey(place.owner, place.phase, place.kernel)] += 1
-        yield event, place
-    if stack:
-        pass_until(max(place.event.end for place in stack))
+            self._ran[:] = [place.owner.path] * len(self._ran)
+        self._open.append(place)
+        self._ran.append("")
+        if place.kernel and self._step >= 0:
+            calls = self._tallies[self._step].calls
+            calls[TimeKey(place.owner, place.phase, place.kernel)] += 1
+        return place
+
+    def _place(self, event: Event, above: _Place | None) -> _Place:
+        """Return whose time passes in an event, given the one around it."""
+        owner = above.owner if above is not None else OUTSIDE
+        phase: Phase = above.phase if above is not None else ""
+        if event.kind == "range":
+            return _range_place(event, phase)
+        if event.name.startswith(_NODE):
+            # The engine's own bookkeeping around the node is time between operators.
+            return _Place(event, self._maker(event, owner), "backward", "")
+        if event.name.startswith(_COMPILED):
+            return _Place(event, owner, phase, "")
+        if is_communication(event.name):
+            owner = COMMUNICATION
+        return _Place(event, owner, phase, event.name)
+
+    def _maker(self, node: Event, owner: Owner) -> Owner:
+        """Return whose forward pass created a node; `owner` where that is not known."""
+        if _ACCUMULATE in node.name:
+            return self._node
+        if node.sequence < 0 or not self._marks:
+            return owner
+        return self._marks[max(bisect_right(self._numbers, node.sequence) - 1, 0)].owner
+
+
+def _range_place(event: Event, phase: Phase) -> _Place:
+    """Return whose time passes in one of the ranges that a profiled run opens."""
+    if event.name.startswith(f"{LAYER}::"):
+        path = event.name.removeprefix(f"{LAYER}::")
+        return _Place(event, Owner("layer", path), phase or "forward", "")
+    owner = _RANGES.get(event.name, OUTSIDE)
+    return _Place(event, owner, "backward" if event.name == BACKWARD else "", "")
 
 
 def _wrappers(recorded: Sequence[Event]) -> set[int]:
@@ -201,43 +250,8 @@ def _wrappers(recorded: Sequence[Event]) -> set[int]:
     for number, time in inside.items():
         event = recorded[number]
         shares[event.name].append(time / max(event.end - event.start, 1))
-    names = {name for name, found in shares.items() if median(found) >= WRAPPER}
+    names = {name for name, values in shares.items() if median(values) >= WRAPPER}
     return {number for number in inside if recorded[number].name in names}
-
-
-def _place(
-    event: Event,
-    above: _Place | None,
-    marks: Sequence[Mark],
-    numbers: Sequence[int],
-    last_node: Owner,
-) -> _Place:
-    """Say whose time passes in an event, given the one around it."""
-    owner = above.owner if above is not None else OUTSIDE
-    phase: Literal["forward", "backward", ""] = above.phase if above is not None else ""
-    if event.kind == "range":
-        if event.name.startswith(f"{LAYER}::"):
-            path = event.name.removeprefix(f"{LAYER}::")
-            return _Place(event, Owner("layer", path), phase or "forward", "")
-        kinds: Mapping[str, Owner] = {
-            LOSS: Owner("loss"),
-            BACKWARD: Owner("autograd"),
-            OPTIMIZER: Owner("optimizer"),
-        }
-        phase = "backward" if event.name == BACKWARD else ""
-        return _Place(event, kinds.get(event.name, OUTSIDE), phase, "")
-    if event.name.startswith(_NODE):
-        if _ACCUMULATE in event.name:
-            owner = last_node
-        elif event.sequence >= 0 and marks:
-            owner = marks[max(bisect_right(numbers, event.sequence) - 1, 0)].owner
-        # The engine's own bookkeeping around the node is time between operators.
-        return _Place(event, owner, "backward", "")
-    if event.name.startswith(_COMPILED):
-        return _Place(event, owner, phase, "")
-    if is_communication(event.name):
-        owner = COMMUNICATION
-    return _Place(event, owner, phase, event.name)
 
 
 def _expose_communication(tally: _Tally, elsewhere: list[tuple[int, int]]) -> None:
@@ -293,7 +307,7 @@ def _device_steps(
             owner = COMMUNICATION
         part = TimeKey(owner, place.phase if place is not None else "", event.name)
         kernels[step].append(_Kernel(event.start, event.end, part, launched))
-    return [_device_step(tally, mine) for tally, mine in zip(tallies, kernels, strict=True) if mine]
+    return [_device_step(tally, own) for tally, own in zip(tallies, kernels, strict=True) if own]
 
 
 def _device_step(tally: _Tally, kernels: list[_Kernel]) -> ProfiledRun:

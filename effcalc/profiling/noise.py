@@ -23,7 +23,7 @@ DRIFT = 0.10
 
 @dataclass(frozen=True)
 class Counters:
-    """What the system has counted up to a moment; None where it does not say.
+    """What the system has counted up to a moment; None where that is not known.
 
     `busy`, `stolen` and `all` are processor seconds of the machine, `own` this process's.
     `throttled` counts periods without processor time by a quota, and throttling by heat.
@@ -58,8 +58,8 @@ def read_counters(root: Path = Path("/")) -> Counters:
 
 
 def _throttled(root: Path) -> int | None:
-    found = list(_throttle_counts(root))
-    return sum(found) if found else None
+    counts = list(_throttle_counts(root))
+    return sum(counts) if counts else None
 
 
 def _throttle_counts(root: Path) -> Iterator[int]:
@@ -74,32 +74,32 @@ def _throttle_counts(root: Path) -> Iterator[int]:
 def disturbances(
     before: Counters, after: Counters, samples: Sequence[float], threads: int
 ) -> list[str]:
-    """Say in a few words each what may have disturbed `samples`, seconds of each run.
+    """Name in a few words each what may have disturbed `samples`, seconds of each run.
 
-    `threads` is how many the runs used. An empty list says that nothing was noticed.
+    `threads` is how many the runs used. The list is empty where nothing was noticed.
     """
-    found = [*load(before, after, threads)]
+    notes = [*load(before, after, threads)]
     if before.throttled is not None and after.throttled is not None:
         events = after.throttled - before.throttled
         if events > 0:
-            found.append(f"the processor was throttled {events} times")
+            notes.append(f"the processor was throttled {events} times")
     total = sum(samples)
     faults = (after.faults - before.faults) / len(samples)
     share = faults * FAULT_SECONDS / (total / len(samples)) if total else 0.0
     if share > FAULT_SHARE:
-        found.append(
+        notes.append(
             f"{faults:,.0f} page faults a run, roughly {share:.0%} of the time: the allocator "
             "gives memory back between runs (docs/profiling.md, settings)"
         )
     switches = after.switches - before.switches
     if total and switches / total > SWITCHES:
-        found.append(f"{switches / len(samples):,.0f} involuntary context switches a run")
-    found += _statistics(summarize(samples), samples)
-    return found
+        notes.append(f"{switches / len(samples):,.0f} involuntary context switches a run")
+    notes += _statistics(summarize(samples), samples)
+    return notes
 
 
 def load(before: Counters, after: Counters, threads: int) -> Iterator[str]:
-    """Say what else the processors did meanwhile."""
+    """Name what else used the processors in the meantime."""
     if before.all is None or after.all is None or before.busy is None or after.busy is None:
         return
     passed = after.all - before.all
@@ -115,15 +115,15 @@ def load(before: Counters, after: Counters, threads: int) -> Iterator[str]:
     if threads > 1 and spins and (other > OTHER_LOAD or stolen > STEAL):
         yield (
             "OpenMP threads spin while they wait for one that lost its core: "
-            "OMP_WAIT_POLICY=PASSIVE, or fewer --threads"
+            "OMP_WAIT_POLICY=PASSIVE, or fewer `threads`"
         )
 
 
 def _statistics(summary: Summary, samples: Sequence[float]) -> Iterator[str]:
     if summary.runs < ENOUGH:
-        yield f"{summary.runs} runs are too few for an interval: --repeat {ENOUGH} or more"
+        yield f"{summary.runs} runs are too few for an interval: `repeat` {ENOUGH} or more"
     elif summary.precision > PRECISION:
-        yield f"the median is known to ±{summary.precision:.0%} only: a larger --repeat"
+        yield f"the median is known to ±{summary.precision:.0%} only: a larger `repeat`"
     if (summary.p90 - summary.p10) > SPREAD * summary.median:
         yield f"runs differ by {(summary.p90 - summary.p10) / summary.median:.0%} (p10 to p90)"
     if len(samples) >= 2 * ENOUGH:

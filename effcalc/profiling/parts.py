@@ -12,7 +12,7 @@ from effcalc.network.ops import Cost, cost, total
 from effcalc.output.table import CONVENTIONS, Column, Row, Table
 from effcalc.profiling.records import Owner
 from effcalc.profiling.results import Measurement, Profile, Profiled, mean_of
-from effcalc.profiling.roofline import ABOVE, Roofs, recorded_as, verdict, why_above
+from effcalc.profiling.roofline import ABOVE, Roofs, verdict, why_above
 from effcalc.profiling.statistics import summarize
 from effcalc.profiling.summary import layers_of, notes, title
 
@@ -50,13 +50,13 @@ class _Group:
 
 
 def check_per(per: str | None, max_level: int | None, *, compiled: bool) -> None:
-    """Refuse a breakdown that there is not, before anything runs."""
+    """Refuse an unknown breakdown before anything runs; raises `InputError`."""
     if per is not None:
-        one_of(per, PER, "--per")
+        one_of(per, PER, "`per`")
     if max_level is not None and per not in ("layer", "module"):
-        raise InputError("--max-level is for --per layer and --per module")
+        raise InputError("`max_level` is for `per` layer and `per` module")
     if compiled and per in ("layer", "module"):
-        raise InputError("--compile fuses layers into kernels: --per kernel")
+        raise InputError("`compile` fuses layers into kernels: `per` kernel")
 
 
 def breakdown_table(profile: Profile, per: str, max_level: int | None = None) -> Table:
@@ -67,11 +67,11 @@ def breakdown_table(profile: Profile, per: str, max_level: int | None = None) ->
     """
     batches = {m.batch for m in profile.measurements}
     if len(batches) != 1:
-        raise InputError(f"--per {per} is for one batch size, and this has {len(batches)}")
+        raise InputError(f"`per` {per} is for one batch size, and this has {len(batches)}")
     m = profile.measurements[0]
     recorded = [r.profiled for r in profile.measurements if r.profiled is not None]
     if not recorded:
-        raise InputError(f"--per {per}: nothing was recorded ({m.partial or 'no layers'})")
+        raise InputError(f"`per` {per}: nothing was recorded ({m.partial or 'no layers'})")
     mean = recorded[0] if len(recorded) == 1 else mean_of(recorded)
     if per == "kernel":
         return _kernel_table(profile, m, mean)
@@ -133,7 +133,10 @@ def _layer_table(
         (*_above_roof(rows, profile), *_breakdown_notes(m, profiled), *notes(profile)),
         total=_layer_total(m, profiled),
         conventions=CONVENTIONS,
-        environment={**profile.environment, **recorded_as(profile.roofs)},
+        environment={
+            **profile.environment,
+            **({} if profile.roofs is None else profile.roofs.ceilings().saved()),
+        },
         layout="rows",
     )
 

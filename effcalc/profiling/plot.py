@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from effcalc.output.plots.marks import (
 )
 from effcalc.output.plots.style import Plot, PlotLook
 from effcalc.output.table import Column, Table
-from effcalc.profiling.roofline import roofs_recorded
+from effcalc.profiling.roofline import Ceilings
 
 if TYPE_CHECKING:
     import altair as alt
@@ -46,20 +47,18 @@ def no_roofs() -> InputError:
     )
 
 
-def roofline(layers: Table) -> Plot:
-    """Draw `views.profile_parts.breakdown_table` by layer or module.
+def roofline(layers: Table, ceilings: Ceilings | None) -> Plot:
+    """Draw a `breakdown_table` by layer or module.
 
     Above, each layer's FLOP/s against its arithmetic intensity, under the roofs that
     `effcalc device` measured; layers without FLOPs, which have no intensity, are not there.
     Below, the time by layer, those without FLOPs too. Raises `InputError` without roofs.
     """
-    recorded = roofs_recorded(layers.environment or {})
     if layers.kind != "profile-layers":
         raise InputError(f"a roofline is of layers, and this is a table of kind {layers.kind!r}")
-    if recorded is None:
+    if ceilings is None:
         raise no_roofs()
     table = drawable(layers, _KEYS)
-    flops, bandwidths = recorded
     roofs = Table(
         "roofs",
         "Roofs",
@@ -69,8 +68,12 @@ def roofline(layers: Table) -> Plot:
             Column("flops", "peak", "flops_per_second"),
         ),
         [
-            {"level": ", ".join(name for name, _ in run), "bandwidth": rate, "flops": flops}
-            for rate, run in groupby(bandwidths, lambda pair: pair[1])
+            {
+                "level": ", ".join(name for name, _ in run),
+                "bandwidth": rate,
+                "flops": ceilings.flops,
+            }
+            for rate, run in groupby(ceilings.bandwidths, lambda pair: pair[1])
         ],
     )
     subtitle = (
@@ -91,7 +94,7 @@ def _draw(look: PlotLook, table: Table, roofs: Table) -> alt.TopLevelMixin:
 
 
 def _kind(row: dict[str, Any]) -> str:
-    """What a layer's colour says: which kind of roof bounds it."""
+    """Return which kind of roof bounds a layer, which its colour shows."""
     bound = row["bound"]
     if bound is None:
         return "no layer"
@@ -112,6 +115,56 @@ def _colour(look: PlotLook) -> alt.Color:
     )
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """The axes of the upper picture: intensities from left to right, FLOP/s from below."""
+
+    low: float
+    high: float
+    bottom: float
+    top: float
+    width: float
+    height: float = 340
+
+    def encodings(self) -> dict[str, Any]:
+        """Return both axes, logarithmic."""
+        import altair as alt
+
+        x = alt.X(
+            "intensity:Q",
+            title="arithmetic intensity, FLOP/byte",
+            scale=alt.Scale(type="log", domain=[self.low, self.high], nice=False),
+            axis=alt.Axis(values=log_ticks([self.low, self.high]), format="~g"),
+        )
+        ticks, label = log_ticks([self.bottom, self.top]), "format(datum.value / 1e9, '~g')"
+        y = alt.Y(
+            "flops_rate:Q",
+            title="achieved, GFLOP/s",
+            scale=alt.Scale(type="log", domain=[self.bottom, self.top], nice=False),
+            axis=alt.Axis(values=ticks, labelExpr=label),
+        )
+        return {"x": x, "y": y}
+
+    def place(self, intensity: float, rate: float) -> tuple[float, float]:
+        """Return where a point is, in pixels from the upper left."""
+        across = math.log(intensity / self.low) / math.log(self.high / self.low)
+        down = math.log(self.top / rate) / math.log(self.top / self.bottom)
+        return across * self.width, down * self.height
+
+
+def _frame(
+    look: PlotLook, points: list[dict[str, Any]], roofs: list[dict[str, Any]], peak: float
+) -> _Frame:
+    """Return the axes that hold all points, and the roofs around their ridges."""
+    slowest = min(r["bandwidth"] for r in roofs)
+    ridges = [peak / r["bandwidth"] for r in roofs]
+    intensities = [p["intensity"] for p in points] + [min(ridges) / 2, max(ridges)]
+    low, high = min(intensities) / 2, max(intensities) * 2
+    rates = [p["flops_rate"] for p in points] + [peak]
+    bottom, top = min([*rates, slowest * low]) / 1.5, max(rates) * 1.8
+    return _Frame(low, high, bottom, top, max(look.width - 90, 160))
+
+
 def _roofs_and_points(
     look: PlotLook, table: Table, rows: list[dict[str, Any]], roofs: list[dict[str, Any]]
 ) -> Layers:
@@ -119,69 +172,45 @@ def _roofs_and_points(
 
     points = [{**r, "kind": _kind(r)} for r in rows if r["flops_rate"] and r["intensity"]]
     peak = roofs[0]["flops"]
-    slowest = min(r["bandwidth"] for r in roofs)
-    ridges = [peak / r["bandwidth"] for r in roofs]
-    intensities = [p["intensity"] for p in points] + [min(ridges) / 2, max(ridges)]
-    low, high = min(intensities) / 2, max(intensities) * 2
-    rates = [p["flops_rate"] for p in points] + [peak]
-    bottom, top = min([*rates, slowest * low]) / 1.5, max(rates) * 1.8
-    width, height = max(look.width - 90, 160), 340
-    x = alt.X(
-        "intensity:Q",
-        title="arithmetic intensity, FLOP/byte",
-        scale=alt.Scale(type="log", domain=[low, high], nice=False),
-        axis=alt.Axis(values=log_ticks([low, high]), format="~g"),
-    )
-    y = alt.Y(
-        "flops_rate:Q",
-        title="achieved, GFLOP/s",
-        scale=alt.Scale(type="log", domain=[bottom, top], nice=False),
-        axis=alt.Axis(values=log_ticks([bottom, top]), labelExpr="format(datum.value / 1e9, '~g')"),
-    )
+    frame = _frame(look, points, roofs, peak)
+    axes = frame.encodings()
     layers: list[Any] = []
     for i, roof in enumerate(roofs):
-        ridge = peak / roof["bandwidth"]
-        start = max(low, bottom / roof["bandwidth"])
-        line = (
-            [{"intensity": start, "flops_rate": roof["bandwidth"] * start}] if start < ridge else []
-        )
-        line += [
-            {"intensity": max(ridge, low), "flops_rate": peak},
-            {"intensity": high, "flops_rate": peak},
-        ]
-        mark = chart_of(line).mark_line(
+        mark = chart_of(_roof_line(roof["bandwidth"], peak, frame)).mark_line(
             color=look.theme.muted, strokeWidth=1.5, strokeDash=DASHES[i % len(DASHES)]
         )
-        layers.append(mark.encode(x=x, y=y))
+        layers.append(mark.encode(**axes))
+    shapes = alt.Scale(domain=list(_KINDS), range=list(SHAPES[: len(_KINDS)]))
     layers.append(
         chart_of(points)
         .mark_point(filled=True, opacity=0.85)
         .encode(
-            x=x,
-            y=y,
+            **axes,
             color=_colour(look),
-            shape=alt.Shape(
-                "kind:N",
-                scale=alt.Scale(domain=list(_KINDS), range=list(SHAPES[: len(_KINDS)])),
-                legend=None,
-            ),
+            shape=alt.Shape("kind:N", scale=shapes, legend=None),
             size=alt.Size("share:Q", scale=alt.Scale(range=[25, 300]), legend=None),
             tooltip=tooltips(table, "name", "time", "flops_rate", "intensity", "bound"),
         )
     )
-
-    def place(intensity: float, rate: float) -> tuple[float, float]:
-        across = math.log(intensity / low) / math.log(high / low)
-        return across * width, math.log(top / rate) / math.log(top / bottom) * height
-
     texts = [{**p, "label": p["name"]} for p in sorted(points, key=lambda p: -p["share"])[:LABELS]]
-    texts += _roof_texts(roofs, low, bottom, peak)
-    spots = [(*place(t["intensity"], t["flops_rate"]), str(t["label"])) for t in texts]
-    for where in dict.fromkeys(places := place_labels(spots, width)):
+    texts += _roof_texts(roofs, frame.low, frame.bottom, peak)
+    spots = [(*frame.place(t["intensity"], t["flops_rate"]), str(t["label"])) for t in texts]
+    for where in dict.fromkeys(places := place_labels(spots, frame.width)):
         part = [t for t, at in zip(texts, places, strict=True) if at == where]
-        text = chart_of(part).encode(x=x, y=y, text="label:N")
+        text = chart_of(part).encode(**axes, text="label:N")
         layers.append(labelled(text, look.theme, **label_mark(where)))
-    return alt.layer(*layers).properties(width=width, height=height)
+    return alt.layer(*layers).properties(width=frame.width, height=frame.height)
+
+
+def _roof_line(bandwidth: float, peak: float, frame: _Frame) -> list[dict[str, float]]:
+    """The corners of one roof: up along its bandwidth to the ridge, and flat from there."""
+    ridge, start = peak / bandwidth, max(frame.low, frame.bottom / bandwidth)
+    slope = [{"intensity": start, "flops_rate": bandwidth * start}] if start < ridge else []
+    return [
+        *slope,
+        {"intensity": max(ridge, frame.low), "flops_rate": peak},
+        {"intensity": frame.high, "flops_rate": peak},
+    ]
 
 
 def _roof_texts(

@@ -12,6 +12,7 @@ STEP, LAYER, LOSS, BACKWARD, OPTIMIZER = (
 """Names of the ranges that a profiled run opens; a module's is LAYER + "::" + its path."""
 
 Kind = Literal["range", "op", "launch", "device"]
+Phase = Literal["forward", "backward", ""]
 
 
 class Event(NamedTuple):
@@ -33,7 +34,7 @@ class Event(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """From autograd's sequence number `sequence` on, nodes are made by `owner`."""
+    """From autograd's sequence number `sequence` on, nodes of the graph belong to `owner`."""
 
     sequence: int
     owner: Owner
@@ -56,7 +57,7 @@ class TimeKey(NamedTuple):
     """The key of a piece of time: `kernel` is "" for time between operators (Python, dispatch)."""
 
     owner: Owner
-    phase: Literal["forward", "backward", ""]
+    phase: Phase
     kernel: str
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from effcalc.base.units import Value
 from effcalc.network.network import Network
@@ -65,7 +65,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Profile:
-    """Measurements of one network, and where they were made.
+    """Measurements of one network, and where they were taken.
 
     `roofs` are what the device was measured to do at most in this format, None where it was not.
     """
@@ -84,14 +84,7 @@ def combine(steps: Sequence[ProfiledRun]) -> Profiled | None:
     nearest = sorted(steps, key=lambda step: abs(step.time - middle))
     kept = nearest[: (len(steps) + 1) // 2]
     n = len(kept) * 1e9
-    parts: dict[TimeKey, float] = {}
-    calls: dict[TimeKey, int] = {}
     samples: dict[Owner, list[float]] = {}
-    for step in kept:
-        for part, time in step.parts.items():
-            parts[part] = parts.get(part, 0.0) + time / n
-        for part, count in step.calls.items():
-            calls[part] = calls.get(part, 0) + count
     for i, step in enumerate(steps):
         for part, time in step.parts.items():
             # An owner that a run does not have took no time in it.
@@ -100,8 +93,8 @@ def combine(steps: Sequence[ProfiledRun]) -> Profiled | None:
     return Profiled(
         time=sum(step.time for step in kept) / n,
         host=sum(step.host for step in kept) / n,
-        parts=parts,
-        calls={part: count / len(kept) for part, count in calls.items()},
+        parts=_mean([step.parts for step in kept], n),
+        calls=_mean([step.calls for step in kept], len(kept)),
         samples={owner: tuple(times) for owner, times in samples.items()},
         runs=len(steps),
     )
@@ -110,24 +103,29 @@ def combine(steps: Sequence[ProfiledRun]) -> Profiled | None:
 def mean_of(ranks: Sequence[Profiled]) -> Profiled:
     """Average what several ranks recorded, part by part and run by run."""
     n = len(ranks)
-    parts: dict[TimeKey, float] = {}
-    calls: dict[TimeKey, float] = {}
-    samples: dict[Owner, list[float]] = {}
     runs = min(rank.runs for rank in ranks)
-    for rank in ranks:
-        for part, time in rank.parts.items():
-            parts[part] = parts.get(part, 0.0) + time / n
-        for part, count in rank.calls.items():
-            calls[part] = calls.get(part, 0.0) + count / n
-        for owner, times in rank.samples.items():
-            mine = samples.setdefault(owner, [0.0] * runs)
-            for i in range(runs):
-                mine[i] += times[i] / n
+    by_run = [
+        _mean([{owner: times[i] for owner, times in rank.samples.items()} for rank in ranks], n)
+        for i in range(runs)
+    ]
+    owners = {owner: None for rank in ranks for owner in rank.samples}
     return Profiled(
         time=sum(rank.time for rank in ranks) / n,
         host=sum(rank.host for rank in ranks) / n,
-        parts=parts,
-        calls=calls,
-        samples={owner: tuple(times) for owner, times in samples.items()},
+        parts=_mean([rank.parts for rank in ranks], n),
+        calls=_mean([rank.calls for rank in ranks], n),
+        samples={owner: tuple(run[owner] for run in by_run) for owner in owners},
         runs=runs,
     )
+
+
+_Key = TypeVar("_Key")
+
+
+def _mean(maps: Sequence[Mapping[_Key, float]], count: float) -> dict[_Key, float]:
+    """Sum several mappings key by key, where a missing key is 0, and divide by `count`."""
+    sums: dict[_Key, float] = {}
+    for each in maps:
+        for key, value in each.items():
+            sums[key] = sums.get(key, 0) + value
+    return {key: value / count for key, value in sums.items()}

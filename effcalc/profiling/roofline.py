@@ -67,6 +67,43 @@ class Roofs:
         fitting = (level.name for level in self.levels if level.size >= working_set)
         return next(fitting, MEMORY)
 
+    def ceilings(self) -> Ceilings:
+        """The roofs as they are drawn: one bandwidth for each cache, and the memory's."""
+        rates, below = [], 0.0
+        for level in self.levels:
+            # The best of a working set that the level before does not hold.
+            rates.append((level.name, self.bandwidth_of(below + 1)))
+            below = level.size
+        return Ceilings(self.flops, (*rates, (MEMORY, self.bandwidth[-1][1])))
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Roofs as they are drawn and saved: the peak in FLOP/s, and bytes per second by level."""
+
+    flops: float
+    bandwidths: tuple[tuple[str, float], ...]
+
+    def saved(self) -> dict[str, Value]:
+        """Return the entries of a saved profile's environment."""
+        rates = " ".join(f"{level}:{rate!r}" for level, rate in self.bandwidths)
+        return {"roof_flops": self.flops, "roof_bandwidths": rates}
+
+
+def saved_ceilings(environment: Mapping[str, Value] | None) -> Ceilings | None:
+    """Read `Ceilings.saved` from a file's environment; None where it has none, or no numbers."""
+    where = environment or {}
+    flops, rates = where.get("roof_flops"), []
+    for part in str(where.get("roof_bandwidths", "")).split():
+        level, _, rate = part.partition(":")
+        with suppress(ValueError):
+            value = float(rate)
+            if 0 < value < float("inf"):
+                rates.append((level, value))
+    if not isinstance(flops, int | float) or not flops > 0 or not rates:
+        return None
+    return Ceilings(float(flops), tuple(rates))
+
 
 class Verdict(NamedTuple):
     """Which roof bounds a row, and the share of what that roof allows that is reached."""
@@ -110,36 +147,6 @@ def why_above(dtype: str, device: str, bound: str) -> str:
             causes.append("TF32")
         causes.append("a shape that suits the kernel better than any of the sweep")
     return ", ".join(causes)
-
-
-def recorded_as(roofs: Roofs | None) -> dict[str, Value]:
-    """What a profile's environment says of the roofs, for whoever draws them later."""
-    if roofs is None:
-        return {}
-    rates, below = [], 0.0
-    for level in (*roofs.levels, Level(MEMORY, float("inf"))):
-        # The best that a working set which the level before does not hold can have.
-        rate = roofs.bandwidth_of(below + 1) if level.name != MEMORY else roofs.bandwidth[-1][1]
-        rates.append(f"{level.name}:{rate!r}")
-        below = level.size
-    return {"roof_flops": roofs.flops, "roof_bandwidths": " ".join(rates)}
-
-
-def roofs_recorded(
-    environment: Mapping[str, Value],
-) -> tuple[float, list[tuple[str, float]]] | None:
-    """Read `recorded_as` back: the peak, and each level's bandwidth; None where there is none."""
-    flops = environment.get("roof_flops")
-    found = []
-    for part in str(environment.get("roof_bandwidths", "")).split():
-        name, _, rate = part.partition(":")
-        with suppress(ValueError):
-            value = float(rate)
-            if 0 < value < float("inf"):
-                found.append((name, value))
-    if not isinstance(flops, int | float) or not flops > 0 or not found:
-        return None
-    return float(flops), found
 
 
 def roofs_from(table: Table, dtype: str, layout: str) -> Roofs | None:

@@ -70,25 +70,27 @@ def title(profile: Profile) -> str:
 
 def notes(profile: Profile) -> tuple[str, ...]:
     """What to know beside the figures: noise, gaps, settings, roofs."""
-    found = []
+    lines = []
     first = profile.measurements[0]
     for m in profile.measurements:
         at = f"batch {m.batch}: " if len(profile.measurements) > 1 else ""
         at = at if m.rank is None else f"rank {m.rank}, {at}"
-        found += [f"{at}noise: {text}" for text in m.noise]
+        lines += [f"{at}noise: {text}" for text in m.noise]
         if m.partial:
-            found.append(f"{at}PARTIAL: {m.partial}")
+            lines.append(f"{at}PARTIAL: {m.partial}")
         if m.network is not None and m.network.uncounted:
             names = ", ".join(sorted(m.network.uncounted))
-            found.append(f"{at}operators without a formula, whose FLOPs are not counted: {names}")
+            lines.append(f"{at}operators without a formula, whose FLOPs are not counted: {names}")
     where = profile.environment
-    if "graph" in where:
-        found.append(
-            "the graph of the file, run by torch operator by operator: another runtime, such as "
-            "onnxruntime, fuses operators and has kernels of its own"
+    if "runtime" in where:
+        lines.append("a row whose name has + is one fused operator, of the layers that it names")
+    elif "graph" in where:
+        lines.append(
+            "the graph of the file, run by torch operator by operator: another runtime fuses "
+            "operators and has kernels of its own"
         )
         if first.mode == "train":
-            found.append(
+            lines.append(
                 "trained as it was exported: batch norms of an inference keep their statistics or "
                 "are folded away, and dropout does nothing"
             )
@@ -103,16 +105,17 @@ def notes(profile: Profile) -> tuple[str, ...]:
         parts.append(f"amp in {where['amp_format']}")
     if "untested" in where:
         parts.append(str(where["untested"]))
-    found.append(", ".join(part for part in parts if part) + f"; torch {where.get('torch')}")
+    runtime = where.get("runtime") or f"torch {where.get('torch')}"
+    lines.append(", ".join(part for part in parts if part) + f"; {runtime}")
     if profile.roofs is None:
-        found.append("no measured roofs of this device and format: effcalc device measures them")
+        lines.append("no measured roofs of this device and format: effcalc device measures them")
     else:
-        found.append(
+        lines.append(
             f"roofs by effcalc device: {format_flops(profile.roofs.flops)} of "
             f"{where.get('amp_format', first.dtype)} products, "
             f"{format_bandwidth(profile.roofs.bandwidth[-1][1])} of memory"
         )
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(lines))
 
 
 def _summary_row(m: Measurement, roofs: Roofs | None) -> Row:

@@ -21,28 +21,28 @@ def at_scaling(arch: Arch, entry: Published) -> Scaled:
     return scaled(arch, by_ratios(arch, entry.depth, entry.width, entry.resolution))
 
 
-def accuracy(at: Scaled) -> Published | None:
+def accuracy(network: Scaled) -> Published | None:
     """Return the published entry with an accuracy for exactly this network, if there is one."""
-    for entry in at.arch.published:
+    for entry in network.arch.published:
         if (entry.top1 is None and entry.top5 is None) or entry.storage:
             continue
-        if entry.network == at.arch.name and _same(at, entry):
+        if entry.network == network.arch.name and _same(network, entry):
             return entry
     return None
 
 
-def _same(at: Scaled, entry: Published) -> bool:
+def _same(network: Scaled, entry: Published) -> bool:
     """Whether an entry is about this very network."""
-    wanted = {k.name: k.default for k in at.arch.knobs}
-    wanted |= at.arch.preset
+    wanted = {k.name: k.default for k in network.arch.knobs}
+    wanted |= network.arch.preset
     wanted |= entry.knobs
-    if dict(at.arch.settings) != wanted or not at.head:
+    if dict(network.arch.settings) != wanted or not network.head:
         return False
     if entry.variant:
-        target = released(at.arch, at.arch.variant(entry.variant))
+        target = released(network.arch, network.arch.variant(entry.variant))
     else:
-        target = by_ratios(at.arch, entry.depth, entry.width, entry.resolution)
-    mine = (at.scaling.depth, at.scaling.width)
+        target = by_ratios(network.arch, entry.depth, entry.width, entry.resolution)
+    mine = (network.scaling.depth, network.scaling.width)
     theirs = (target.depth, target.width)
     same = all(math.isclose(a, b) for a, b in zip(mine, theirs, strict=True))
-    return same and at.scaling.image_size == target.image_size
+    return same and network.scaling.image_size == target.image_size

@@ -28,22 +28,22 @@ _TILES = {
 _PHIS = 7  # as far as the paper's family goes, B0 to B7
 
 
-def network_page(at: Scaled, name: str, digits: int, command: str, plots: bool = True) -> Page:
+def network_page(network: Scaled, name: str, digits: int, command: str, plots: bool = True) -> Page:
     """Report on one network at one scaling; `name` is what to call it."""
-    arch = at.arch
-    breakdowns = {per: _bare(breakdown_table(at.network, per, name)) for per in PER}
+    arch = network.arch
+    breakdowns = {per: _bare(breakdown_table(network.network, per, name)) for per in PER}
     by_stage = breakdowns["stage"]
     sits: list[Item] = [stages_plot(replace(by_stage, title=name))] if plots else []
     sits += [by_stage]
     sits += [Folded(f"By {per}", table) for per, table in breakdowns.items() if per != "stage"]
-    figures = replace(_bare(scale_table(arch, [at], "", at.workers)), layout="record")
+    figures = replace(_bare(scale_table(arch, [network], "", network.workers)), layout="record")
     sections = [
-        Section("summary", "Summary", [_tiles(at, digits), figures]),
+        Section("summary", "Summary", [_tiles(network, digits), figures]),
         Section("parts", "Where the cost sits", sits),
-        Section("stages", "Its stages", [_bare(arch_table(at))]),
-        Section("scaling", "How it scales", _scaling(at, plots)),
+        Section("stages", "Its stages", [_bare(arch_table(network))]),
+        Section("scaling", "How it scales", _scaling(network, plots)),
     ]
-    lead = f"One image of {pixels(at.scaling.image_size)} px, in float32. {arch.source}"
+    lead = f"One image of {pixels(network.scaling.image_size)} px, in float32. {arch.source}"
     return Page(name, lead, sections, _words(), command)
 
 
@@ -61,10 +61,10 @@ def comparison_page(
         note = Paragraph("As papers print it, for exactly this network; none is computed.")
         items: list[Item] = [note, *pictures, replace(_bare(shown), notes=())]
         sections.append(Section("accuracy", "Published accuracy", items))
-    for i, (label, at) in enumerate(zip(labels, networks, strict=True)):
-        by_stage = _bare(breakdown_table(at.network, "stage", label))
+    for i, (label, network) in enumerate(zip(labels, networks, strict=True)):
+        by_stage = _bare(breakdown_table(network.network, "stage", label))
         plot = [stages_plot(replace(by_stage, title=label))] if plots else []
-        items = [_tiles(at, digits), *plot, Folded("By stage", by_stage)]
+        items = [_tiles(network, digits), *plot, Folded("By stage", by_stage)]
         sections.append(Section(f"network-{i + 1}", label, items))
     lead = f"{len(networks)} networks, one image each, in float32; ratios are to the first."
     return Page(" · ".join(labels), lead, sections, _words(), command)
@@ -75,33 +75,33 @@ def _bare(table: Table) -> Table:
     return replace(table, title="", conventions={})
 
 
-def _tiles(at: Scaled, digits: int) -> list[Tile]:
+def _tiles(network: Scaled, digits: int) -> list[Tile]:
     tiles = []
     for figure in COSTS:
         if figure.key in _TILES:
-            value = figure.value(at)
+            value = figure.value(network)
             exact = format_exact(value, figure.unit) + (" bytes" if figure.unit == "bytes" else "")
             name = _TILES[figure.key]
             tiles.append(Tile(name, format_value(value, figure.unit, digits), exact))
     return tiles
 
 
-def _scaling(at: Scaled, plots: bool) -> list[Item]:
+def _scaling(network: Scaled, plots: bool) -> list[Item]:
     """The network at φ = 0 to 7, and what its authors released."""
-    arch = at.arch
+    arch = network.arch
 
     def by(phi: float) -> Scaled:
-        return scaled(arch, by_phi(arch, phi), at.workers, at.head)
+        return scaled(arch, by_phi(arch, phi), network.workers, network.head)
 
     family = [by(phi) for phi in range(_PHIS + 1)]
-    variants = [scaled(arch, released(arch, v), at.workers) for v in arch.variants]
-    others = scale_table(arch, variants, "Released", at.workers) if variants else None
+    variants = [scaled(arch, released(arch, v), network.workers) for v in arch.variants]
+    others = scale_table(arch, variants, "Released", network.workers) if variants else None
     items: list[Item] = []
     if plots:
         fine = [family[i // 4] if i % 4 == 0 else by(i / 4) for i in range(4 * _PHIS + 1)]
-        curve = scale_table(arch, fine, arch.title, at.workers)
-        items.append(scaling_plot(curve, others if at.head else None))
-    items.append(_bare(scale_table(arch, family, "", at.workers)))
+        curve = scale_table(arch, fine, arch.title, network.workers)
+        items.append(scaling_plot(curve, others if network.head else None))
+    items.append(_bare(scale_table(arch, family, "", network.workers)))
     if others is not None:
         named = "nearest_name,depth,width,pixels,params,macs,growth,peak_activation_bytes"
         items.append(Folded("Released variants", _bare(select(others, named))))

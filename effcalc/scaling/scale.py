@@ -16,7 +16,7 @@ from itertools import pairwise
 from operator import le
 from typing import Any
 
-from effcalc.base.display import table_of
+from effcalc.base.display import shown
 from effcalc.base.errors import InputError, one_line
 from effcalc.base.num import round_pixels
 from effcalc.base.ring import ring_all_reduce
@@ -52,7 +52,7 @@ class Scaled:
     """A network at one scaling, with the figures that `effcalc scale` shows.
 
     MACs are multiply-accumulates of convolutions, linear layers and matrix products for one image,
-    FLOPs twice that. Sizes are bytes; parameters and buffers are apart. `gradient_bytes` is what
+    FLOPs twice that. Sizes are bytes; parameters and buffers are separate. `gradient_bytes` is what
     each of `workers` ranks sends in a data-parallel step with a ring all-reduce, rounded up.
     """
 
@@ -63,11 +63,11 @@ class Scaled:
     head: bool = True
 
     def _repr_html_(self) -> str | None:
-        html: str | None = table_of(self)._repr_html_()
+        html: str | None = shown(self)._repr_html_()
         return html
 
     def _repr_markdown_(self) -> str | None:
-        markdown: str | None = table_of(self)._repr_markdown_()
+        markdown: str | None = shown(self)._repr_markdown_()
         return markdown
 
     @property
@@ -189,8 +189,8 @@ def by_phi(
     Raises `InputError` for bases under 1, which the paper excludes, or not finite.
     """
     if not math.isfinite(phi):
-        raise InputError(f"--phi must be a finite number, not {phi:g}")
-    for base, name in ((alpha, "--alpha"), (beta, "--beta"), (gamma, "--gamma")):
+        raise InputError(f"`phi` must be a finite number, not {phi:g}")
+    for base, name in ((alpha, "`alpha`"), (beta, "`beta`"), (gamma, "`gamma`")):
         if not math.isfinite(base) or base < 1:
             raise InputError(f"{name} must be a finite number of at least 1, not {base:g}")
     try:
@@ -199,15 +199,15 @@ def by_phi(
         depth = width = resolution = math.inf
     if math.isinf(max(depth, width, resolution)):
         raise InputError(
-            f"--phi {phi:g} is too large: the coefficients pass 10^308; try a few thousand at most"
+            f"`phi` {phi:g} is too large: the coefficients pass 10^308; try a few thousand at most"
         )
     try:
         theory = (alpha * beta**2 * gamma**2) ** phi
     except OverflowError:
         theory = math.inf
     if min(depth, width, resolution) == 0:
-        raise InputError(f"--phi {phi:g} is too small: the coefficients vanish")
-    size = _pixels(arch, resolution, f"--phi {phi:g}")
+        raise InputError(f"`phi` {phi:g} is too small: the coefficients vanish")
+    size = _pixels(arch, resolution, f"`phi` {phi:g}")
     return Scaling(depth, width, resolution, size, theory, phi)
 
 
@@ -219,20 +219,20 @@ def by_ratios(
     image_size: tuple[int, int] | None = None,
 ) -> Scaling:
     """Scale each dimension by its own ratio; pixels may be given instead of a resolution."""
-    _finite(depth, "--depth")
-    _finite(width, "--width")
+    _finite(depth, "`depth`")
+    _finite(width, "`width`")
     base_height, base_width = arch.image_size
     if image_size is not None:
         if resolution is not None:
-            raise InputError("--resolution and --image-size say the same thing; give one")
-        height, width_px = _check_pixels(*image_size, "--image-size")
+            raise InputError("`resolution` and `image_size` say the same thing; give one")
+        height, width_px = _check_pixels(*image_size, "`image_size`")
         try:
             resolution = math.sqrt(height * width_px / (base_height * base_width))
         except OverflowError:
-            raise InputError("--image-size is too large: at most 10^150 pixels a side") from None
+            raise InputError("`image_size` is too large: at most 10^150 pixels a side") from None
     else:
-        resolution = _finite(1.0 if resolution is None else resolution, "--resolution")
-        height, width_px = _pixels(arch, resolution, f"--resolution {resolution:g}")
+        resolution = _finite(1.0 if resolution is None else resolution, "`resolution`")
+        height, width_px = _pixels(arch, resolution, f"`resolution` {resolution:g}")
     size = (height, width_px)
     theory = growth_rule(float(depth), float(width), resolution)
     return Scaling(float(depth), float(width), resolution, size, theory)
@@ -250,7 +250,7 @@ def released(arch: Arch, variant: Variant) -> Scaling:
 
 
 def build(arch: Arch, scaling: Scaling, batch: int = 1, head: bool = True) -> Network:
-    """Lay down the network at a scaling."""
+    """Build the network at a scaling."""
     return build_network(arch, Size(scaling.depth, scaling.width, scaling.image_size, batch), head)
 
 
@@ -279,7 +279,7 @@ def _around(arch: Arch, macs: int) -> Mapping[str, int]:
 
     Where each variant is at least as deep, wide and large as the one before it, as B0 to B7 are,
     MACs grow along them, for rounding keeps the order: the two around `macs` are enough, and a
-    few of them are laid down instead of all.
+    few of them are built instead of all.
     """
     sizes = [(v.depth, v.width, *v.image_size) for v in arch.variants]
     grow = all(all(map(le, a, b)) for a, b in pairwise(sizes))

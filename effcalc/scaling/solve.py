@@ -65,10 +65,10 @@ def solve(
     Raises `InputError` where not even the smallest network of any kind fits.
     """
 
-    def over(at: Scaled) -> bool:
+    def over(point: Scaled) -> bool:
         if budget.keys() == {"macs"}:
-            return macs(at.network) > budget["macs"]
-        return any(getattr(at, key) > limit for key, limit in budget.items())
+            return macs(point.network) > budget["macs"]
+        return any(getattr(point, key) > limit for key, limit in budget.items())
 
     fits = largest(arch, over, alpha, beta, gamma, workers, head)
     if all(fit.scaled is None and not fit.unlimited for fit in fits):
@@ -108,22 +108,22 @@ def largest(
     }
     fits = []
     for kind in kinds:
-        at, base, unit = grids[kind]
-        state = partial(_state, arch, at, base, over, head)
-        found, unlimited = search(state, base, lowest=None if kind == "phi" else 1)
+        scaling_at, base, unit = grids[kind]
+        state = partial(_state, arch, scaling_at, base, over, head)
+        best, unlimited = search(state, base, lowest=None if kind == "phi" else 1)
         if unlimited:
             fits.append(Fit(KINDS[kind], None, None, True))
-        elif found is None:
+        elif best is None:
             fits.append(Fit(KINDS[kind], None, None))
         else:
-            whole = scaled(arch, at(found), workers, head)
-            fits.append(Fit(KINDS[kind], found / unit, whole))
+            whole = scaled(arch, scaling_at(best), workers, head)
+            fits.append(Fit(KINDS[kind], best / unit, whole))
     return fits
 
 
 def _state(
     arch: Arch,
-    at: Callable[[int], Scaling],
+    scaling_at: Callable[[int], Scaling],
     base: int,
     over: Callable[[Scaled], bool],
     head: bool,
@@ -131,7 +131,7 @@ def _state(
 ) -> int:
     """Return 0 where grid point k fits, 1 where it is too large and -1 where it cannot be built."""
     try:
-        scaling = at(k)
+        scaling = scaling_at(k)
         net = build(arch, scaling, head=head)
     except InputError:
         return 1 if k > base else -1
@@ -159,10 +159,10 @@ def search(state: Callable[[int], int], base: int, lowest: int | None) -> tuple[
     fits = low if state(low) == 0 else None
     while high - low > 1:
         middle = (low + high) // 2
-        found = state(middle)
-        if found > 0:
+        outcome = state(middle)
+        if outcome > 0:
             high = middle
         else:
             low = middle
-            fits = middle if found == 0 else fits
+            fits = middle if outcome == 0 else fits
     return fits, False

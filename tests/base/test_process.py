@@ -73,12 +73,12 @@ def test_what_a_child_prints_does_not_reach_its_answer():
 def test_a_child_that_hangs_is_stopped():
     ended = ask(Limits(seconds=1, memory=2000 * MB), do="hang")
     assert ended.answer is None
-    assert ended.cause == "stopped after 1.000 s (--time-limit)"
+    assert ended.cause == "stopped after 1.000 s (`time_limit`)"
 
 
 def test_a_child_that_grows_is_stopped():
     ended = ask(Limits(seconds=60, memory=150 * MB), do="hog")
-    assert ended.cause == "stopped at 150.0 MB of memory (--memory-limit)"
+    assert ended.cause == "stopped at 150.0 MB of memory (`memory_limit`)"
     assert 150 * MB < ended.peak < 1000 * MB
 
 
@@ -145,7 +145,7 @@ def test_none_is_left_where_one_hangs(tmp_path):
     files = [tmp_path / "a", tmp_path / "b"]
     requests = [{"do": "hang", "pid_file": str(path)} for path in files]
     ended = run_all("tests.process_child", requests, Limits(seconds=1.5, memory=2000 * MB))
-    assert "stopped after 1.500 s (--time-limit)" in [e.cause for e in ended]
+    assert "stopped after 1.500 s (`time_limit`)" in [e.cause for e in ended]
     assert all(gone(written(path)) for path in files)
 
 

@@ -185,7 +185,7 @@ def test_scale_loads_no_format_and_no_table_that_it_does_not_write() -> None:
     loaded = set(done.stderr.split())
     others = {
         f"effcalc.output.formats.{name}"
-        for name in ("markdown", "rst", "latex", "html", "programs")
+        for name in ("markdown", "rst", "latex", "html", "csv", "json", "jsonl")
     }
     assert not loaded & {
         *others,

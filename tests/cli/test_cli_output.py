@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
+import sys
 import threading
 
 import pytest
 
 from effcalc.base.errors import InputError
 from effcalc.base.files import open_output
-from effcalc.cli.output import progress
+from effcalc.cli.output import progress, status
 from tests.cli_helpers import run, shell
 
 
@@ -139,12 +141,30 @@ class _Terminal(io.StringIO):
 
 
 def test_progress_shows_on_a_terminal_alone(monkeypatch) -> None:
+    monkeypatch.setattr("effcalc.cli.output.PATIENCE_S", 0)
     monkeypatch.setattr("sys.stderr", io.StringIO())
     assert list(progress(range(3), "Rows")) == [0, 1, 2]
-    terminal = _Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    clock = iter(range(10))
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    assert sys.stderr.getvalue() == ""
+    monkeypatch.setattr("sys.stderr", _Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    assert list(progress(range(3000), "Rows", 3000)) == list(range(3000))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", sys.stderr.getvalue())
+    assert "Rows: 1 of 3,000" in shown  # the first, before which rich was not imported
+    assert "Rows: 3,000 of 3,000" in shown
+    assert shown.endswith("\x1b[2K")  # its line is cleared
+
+
+def test_progress_of_a_short_task_imports_no_rich(monkeypatch) -> None:
+    monkeypatch.setattr("sys.stderr", _Terminal())
+    monkeypatch.setitem(sys.modules, "rich.progress", None)  # to import it is an ImportError
     assert list(progress(range(3), "Rows", 3)) == [0, 1, 2]
-    assert "Rows: 2 of 3" in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r\x1b[K")
+    assert sys.stderr.getvalue() == ""
+
+
+def test_status_shows_on_a_terminal_alone(monkeypatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for terminal, expected in ((io.StringIO(), False), (_Terminal(), True)):
+        monkeypatch.setattr("sys.stderr", terminal)
+        with status() as show:
+            show("matmul [bold]\n256")
+        assert ("matmul [bold] 256" in terminal.getvalue()) == expected == bool(terminal.getvalue())

@@ -33,5 +33,5 @@ def test_a_table_of_options_has_one_row_for_each(demo) -> None:
     text = page.reference()
     part = text[text.index("## effcalc zz-demo") :]
     assert "effcalc zz-demo [OPTIONS] [NETWORK]" in part
-    assert "| `--alpha NUMBER` | Base α of the depth. [default: 1.2] |" in part
+    assert "| `--alpha NUMBER` | Base α of the depth; 1.2 unless given. |" in part
     assert "```sh\neffcalc zz-demo --phi 0:7\n```" in part

@@ -19,7 +19,7 @@ from effcalc.communication.core import Cluster, Collective, RankTraffic
 from effcalc.communication.model import Model, training_model, units
 from effcalc.communication.overlap import exposed
 from effcalc.communication.pipeline import crossing, cut
-from effcalc.communication.predict import compute_seconds, predictions
+from effcalc.communication.predict import Cases, compute_seconds, predictions
 from effcalc.communication.strategies import STRATEGIES, Setup
 from effcalc.hardware.files import Device, Link
 
@@ -35,11 +35,9 @@ RESNET = model("resnet-18")
 
 
 def predict(of, strategy, n, setup=None, algorithm="ring", compute=None):
-    [made] = predictions(
-        *(of, [n], [STRATEGIES[strategy]], [ALGORITHMS[algorithm]], [setup or Setup()]),
-        *([compute], (LINK, LINK), None),
-    )
-    return made
+    lists = [n], [STRATEGIES[strategy]], [ALGORITHMS[algorithm]], [setup or Setup()], [compute]
+    [prediction] = predictions(of, Cases(*lists, (LINK, LINK)))
+    return prediction
 
 
 # --- buckets -----------------------------------------------------------------------------------

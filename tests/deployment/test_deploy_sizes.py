@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effcalc.base.errors import InputError
-from effcalc.deployment.huffman import MAX_LENGTH, code_lengths, entropy
-from effcalc.deployment.positions import distances, expected_padding, padding_of
+from effcalc.deployment.huffman import entropy, mean_length
+from effcalc.deployment.positions import distances, expected_padding
 from effcalc.deployment.sizes import (
     Storage,
     codebook,
@@ -33,56 +33,30 @@ COUNTS = st.lists(st.integers(0, 10**6), min_size=1, max_size=80).filter(any)
 # --- Huffman ------------------------------------------------------------------------------------
 
 
-def mean_length(counts, lengths):
-    return sum(c * n for c, n in zip(counts, lengths, strict=True)) / sum(counts)
-
-
 @given(COUNTS)
 def test_huffman_is_within_a_bit_of_the_entropy(counts):
     # Shannon: H <= mean length < H + 1 for an optimal code; a single symbol takes its one bit.
-    mean = mean_length(counts, code_lengths(counts, limit=64))
-    assert entropy(counts) - 1e-9 <= mean <= entropy(counts) + 1 + 1e-9
+    shares = [count / sum(counts) for count in counts]
+    assert entropy(counts) - 1e-9 <= mean_length(shares) <= entropy(counts) + 1 + 1e-9
 
 
-@given(COUNTS, st.integers(7, 15))
-def test_lengths_are_those_of_a_prefix_code_within_the_limit(counts, limit):
-    lengths = code_lengths(counts, limit)
-    used = [n for n in lengths if n]
-    assert [bool(n) for n in lengths] == [c > 0 for c in counts]
-    assert max(used) <= limit
-    kraft = sum(Fraction(1, 2**n) for n in used)
-    assert kraft == 1 or (len(used) == 1 and kraft == Fraction(1, 2))
-
-
-@given(st.lists(st.integers(1, 60), min_size=2, max_size=5), st.integers(3, 4))
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=5))
 @settings(deadline=None)
-def test_no_other_lengths_are_better(counts, limit):
+def test_no_lengths_of_a_prefix_code_are_better(counts):
     """Every assignment of lengths that satisfies Kraft's inequality, tried."""
     best = min(
         sum(c * n for c, n in zip(counts, lengths, strict=True))
-        for lengths in itertools.product(range(1, limit + 1), repeat=len(counts))
+        for lengths in itertools.product(range(1, 5), repeat=len(counts))
         if sum(Fraction(1, 2**n) for n in lengths) <= 1
     )
-    found = code_lengths(counts, limit)
-    assert sum(c * n for c, n in zip(counts, found, strict=True)) == best
-
-
-def test_fibonacci_counts_need_the_limit():
-    # Weights 1, 1, 2, 3, 5, ... make Huffman's tree a path: 20 symbols, longest code 19.
-    fibonacci = [1, 1]
-    while len(fibonacci) < 20:
-        fibonacci.append(fibonacci[-1] + fibonacci[-2])
-    assert max(code_lengths(fibonacci, limit=64)) == 19
-    assert max(code_lengths(fibonacci)) == MAX_LENGTH
-    with pytest.raises(ValueError, match="20 symbols have no code of at most 4 bits"):
-        code_lengths(fibonacci, limit=4)
+    assert mean_length(counts) == best
 
 
 # --- relative indices ---------------------------------------------------------------------------
 
 
 def walk(kept: list[bool], reach: int) -> int:
-    """Count padding as an encoder makes it: a zero whenever `reach` positions hold no weight.
+    """Count padding as an encoder inserts it: a zero whenever `reach` positions hold no weight.
 
     Only where a kept weight follows: zeros at the end of a tensor need none.
     """
@@ -101,15 +75,9 @@ def walk(kept: list[bool], reach: int) -> int:
 def test_the_papers_own_example():
     # Han et al. 2016, figure 2: 3 bits, weights at 1, 4 and 15; the distance 11 is a zero at 8
     # and then 3.
-    assert padding_of([1, 4, 15], 3) == 1
+    assert walk([i in (1, 4, 15) for i in range(16)], 8) == 1
     # A distance of exactly 8 needs none, 9 one, 16 one, 17 two.
-    assert [padding_of([d - 1], 3) for d in (8, 9, 16, 17)] == [0, 1, 1, 2]
-
-
-@given(st.lists(st.booleans(), max_size=200), st.integers(1, 5))
-def test_padding_is_what_an_encoder_inserts(kept, index_bits):
-    positions = [i for i, bit in enumerate(kept) if bit]
-    assert padding_of(positions, index_bits) == walk(kept, 1 << index_bits)
+    assert [walk([i == d - 1 for i in range(d)], 8) for d in (8, 9, 16, 17)] == [0, 1, 1, 2]
 
 
 @pytest.mark.parametrize(("n", "kept", "bits"), [(9, 2, 1), (12, 3, 1), (13, 1, 2), (14, 5, 2)])
@@ -128,7 +96,8 @@ def test_expected_padding_is_what_random_positions_need(density, bits):
     rng = random.Random(1)
     n, runs = 20_000, 20
     kept = kept_of(n, density)
-    found = [padding_of(sorted(rng.sample(range(n), kept)), bits) for _ in range(runs)]
+    drawn = [set(rng.sample(range(n), kept)) for _ in range(runs)]
+    found = [walk([i in places for i in range(n)], 1 << bits) for places in drawn]
     mean = sum(found) / runs
     spread = math.sqrt(sum((f - mean) ** 2 for f in found) / (runs - 1) / runs)
     # Exactly `kept` are drawn where the formula keeps each with a probability: a difference of
@@ -197,10 +166,8 @@ def test_squeezenet_6_bits_with_huffman_coded_indices():
     # Indices of 2.81 bits instead of 4: 411,346 · (6 + 2.81)/8 + codebooks and biases.
     storage = parse_compression("density=0.33,bits=6,huffman=yes")
     coded = stored(pieces(scale("squeezenet-1.0").network), storage)
-    shares = distances(0.33, 4)
-    assert coded.indices * 8 / 411_346 == pytest.approx(
-        mean_length(shares, code_lengths(shares)), rel=1e-3
-    )
+    assert coded.indices * 8 / 411_346 == pytest.approx(2.81, abs=0.005)
+    assert mean_length(distances(0.33, 4)) == pytest.approx(2.81, abs=0.005)
     assert coded.total == 476_511
 
 

@@ -51,14 +51,14 @@ def test_counters_that_misbehave_are_rows_that_say_so():
 def test_a_counter_that_takes_too_long_is_a_row_that_says_so():
     limits = Limits(seconds=8, memory=default_limits().memory)  # enough to import torch in
     _, hanging = row("hanging", limits)
-    assert hanging["explanation"] == "stopped after 8.000 s (--time-limit)"
+    assert hanging["explanation"] == "stopped after 8.000 s (`time_limit`)"
     assert hanging["macs"] is None
 
 
 def test_a_counter_that_takes_too_much_memory_is_a_row_that_says_so():
     limits = Limits(seconds=60, memory=1500 * MB)
     _, hoarding = row("hoarding", limits)
-    assert hoarding["explanation"] == "stopped at 1.500 GB of memory (--memory-limit)"
+    assert hoarding["explanation"] == "stopped at 1.500 GB of memory (`memory_limit`)"
     assert 1500 * MB < hoarding["peak"] < 4000 * MB
 
 

@@ -150,16 +150,16 @@ BAD: list[tuple[str, dict[str, object], type[EffcalcError], str]] = [
     (":make", {}, InputError, "is not a target; give package.module:factory"),
     ("my_models:mke", {}, InputError, "has no 'mke' (did you mean 'make'?)"),
     ("my_models:number", {}, InputError, "is int, not a torch.nn.Module or a function"),
-    ("my_models:make", {}, InputError, "say what goes in, such as --input 1x3x224x224"),
+    ("my_models:make", {}, InputError, "say what goes in, such as `input` 1x3x224x224"),
     ("my_models:make", {"settings": ["depth=3"]}, InputError, "unexpected keyword argument"),
-    ("my_models:make", {"settings": ["depth"]}, InputError, "--arg: 'depth' is not name=value"),
-    ("my_models:make", {"inputs": ["1x"]}, InputError, "--input: '1x' is not an input"),
+    ("my_models:make", {"settings": ["depth"]}, InputError, "`arg`: 'depth' is not name=value"),
+    ("my_models:make", {"inputs": ["1x"]}, InputError, "`input`: '1x' is not an input"),
     ("my_models:make", {"inputs": ["a=2", "3"]}, InputError, "3 has no name; unnamed inputs"),
     (
         *("my_models:make", {"inputs": ["2x3"], "batch": 4}, InputError),
-        "--batch 4: the input of my_models:make is 2x3; give it as --input 4x3",
+        "`batch` 4: the input of my_models:make is 2x3; give it as `input` 4x3",
     ),
-    ("my_models:with_input", {"batch": 4}, InputError, "with_input is 5x3; give it as --input 4x3"),
+    ("my_models:with_input", {"batch": 4}, InputError, "with_input is 5x3; give it as `input` 4x3"),
     ("my_models:raises", {}, RunError, "cannot be made: ValueError: no weights"),
     ("my_models:leaves", {}, RunError, "cannot be made: SystemExit: 3"),
     (
@@ -169,7 +169,7 @@ BAD: list[tuple[str, dict[str, object], type[EffcalcError], str]] = [
     (
         *("my_models:Values", {"inputs": ["3x3"]}, RunError),
         "it depends on the values of tensors, and a count runs without any (RuntimeError: Tensor."
-        "item() cannot be called on meta tensors); --real",
+        "item() cannot be called on meta tensors); `real`",
     ),
     ("broken:make", {}, RunError, "its import failed: ZeroDivisionError: division by zero"),
     ("broken.py:make", {}, RunError, "its import failed: ZeroDivisionError: division by zero"),
@@ -178,8 +178,8 @@ BAD: list[tuple[str, dict[str, object], type[EffcalcError], str]] = [
     ("timm:resnet51", {}, InputError, "has no model 'resnet51' (did you mean "),
     ("timm:resnet18", {"settings": ["colour=3"]}, RunError, "unexpected keyword argument 'colour'"),
     ("efficientnet-b99", {}, InputError, "no network is named 'efficientnet-b99'"),
-    ("efficientnet-b0", {"settings": ["a=3"]}, InputError, "--arg is for a model in code"),
-    ("efficientnet-b0", {"settings": ["a=3"], "backward": True}, InputError, "--arg is for a mode"),
+    ("efficientnet-b0", {"settings": ["a=3"]}, InputError, "`arg` is for a model in code"),
+    ("efficientnet-b0", {"settings": ["a=3"], "backward": True}, InputError, "`arg` is for a mode"),
     ("efficientnet-b0", {"inputs": ["3"]}, InputError, "efficientnet-b0@image-size=320, not"),
     ("weights.pth", {}, InputError, "is a file of weights, which is not a model"),
     ("no.onnx", {}, InputError, "no.onnx: there is no such file"),
@@ -188,7 +188,7 @@ BAD: list[tuple[str, dict[str, object], type[EffcalcError], str]] = [
     ("text.pt2", {}, InputError, "is not a .pt2 file; give a file that torch.export.save wrote"),
     ("raw.pt2", {}, InputError, "is a pickle, which can run code when it is read; give a file"),
     ("saved.pt2", {}, InputError, "is what torch.save or torch.jit.save wrote, a pickle, which"),
-    ("saved.pt2", {"real": True}, InputError, "--real is for a model in code"),
+    ("saved.pt2", {"real": True}, InputError, "`real` is for a model in code"),
 ]
 
 
@@ -275,9 +275,9 @@ def test_a_pt2_file_counts_as_the_module_does(exported: Path) -> None:
 
 
 def test_a_pt2_file_takes_inputs_that_it_has(exported: Path) -> None:
-    with pytest.raises(InputError, match=r"has the inputs x; --input y is not for one of them"):
+    with pytest.raises(InputError, match=r"has the inputs x; `input` y is not for one of them"):
         target_network(str(exported), inputs=["y=1x3x6x6"])
-    with pytest.raises(InputError, match=r"--batch 3: .* is 2x3x6x6; give it as --input 3x3x6x6"):
+    with pytest.raises(InputError, match=r"`batch` 3: .* is 2x3x6x6; give it as `input` 3x3x6x6"):
         target_network(str(exported), batch=3)
     with pytest.raises(RunError, match=r"failed on an input of 1x4x6x6"):
         target_network(str(exported), inputs=["1x4x6x6"])
@@ -377,7 +377,7 @@ def test_an_onnx_file_counts_as_the_module_does(tmp_path: Path) -> None:
     assert [call.op for call in network.calls] == [
         *("conv", "batch_norm", "relu", "mean", "view", "linear")
     ]
-    with pytest.raises(InputError, match=r"has the inputs x; --input y is not for one"):
+    with pytest.raises(InputError, match=r"has the inputs x; `input` y is not for one"):
         target_network(str(path), inputs=["y=1"])
     with pytest.raises(InputError, match=r"input x is float32, not int64"):
         target_network(str(path), inputs=["x=1x3x12x12:int64"])
@@ -391,5 +391,5 @@ def test_inputs_as_text() -> None:
         InputSpec("t", (), "bfloat16"),
     ]
     for bad in ("", "x", "1x-3", "a b=1", "1x3:int65", "99999999x99999999999x9", "1e3"):
-        with pytest.raises(InputError, match="--input"):
+        with pytest.raises(InputError, match="`input`"):
             parse_inputs([bad])

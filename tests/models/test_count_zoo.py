@@ -92,7 +92,7 @@ def test_training_steps_of_all(target: str) -> None:
 
 def check_detection(target: str) -> None:
     """Refused on meta; with real tensors the same products as torch counts beside it."""
-    with pytest.raises(RunError, match=r"depends on the values of tensors.*--real"):
+    with pytest.raises(RunError, match=r"depends on the values of tensors.*`real`"):
         count_owned(*load(target)[1:], name=target)
     name, module, args, kwargs = load(target, real=True)
     # The heads see as many boxes as the random weights propose, so one seed serves both.

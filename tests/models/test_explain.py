@@ -65,8 +65,8 @@ def product(path, batch=2):
     return layer(path, "bmm", [value(batch, 3, 4), value(batch, 4, 5)], value(batch, 3, 5))
 
 
-def why(tool, net, counted, modules=ROOT, aside=None):
-    return explain(PEERS[tool].rule, net, modules, counted, aside)
+def why(tool, net, counted, modules=ROOT, unassigned=None):
+    return explain(PEERS[tool].rule, net, modules, counted, unassigned)
 
 
 def test_a_figure_that_agrees_needs_no_explanation():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import get_args
 
 import pytest
 
 from effcalc.base.errors import InputError
 from effcalc.base.toml import MAX_BYTES, MAX_TABLES
 from effcalc.network.archfile import load
+from effcalc.network.builder import ACTIVATIONS, Activation
 from effcalc.network.catalog import built_in_names, index
 from effcalc.scaling.scale import scale
 
@@ -76,6 +78,9 @@ def complaint(tmp_path, text: str | bytes, **more) -> str:
         (GOOD.replace("= 8", f"= {'9' * 5000}"), "is not valid TOML"),
         (GOOD + "dropout = nan\n", "(s): dropout: nan is out of range"),
         (GOOD + "dropout = inf\n", "(s): dropout: inf is out of range"),
+        (GOOD + "padding = -2\n", "(s): padding must be at least -1, not -2"),
+        (GOOD + "dropout = -0.5\n", "(s): dropout is a share from 0 to 1, not -0.5"),
+        (mbconv("2\nse_ratio = -1"), "(s): se_ratio must be at least 0, not -1"),
         (GOOD + "dropout = 1.5\n", "(s): dropout is a share from 0 to 1, not 1.5"),
         (GOOD + "min_width = -1\n", "(s): min_width must be at least 0, not -1"),
         (GOOD + "[input]\nsize = 0\n", "size must be at least one pixel, not 0 x 0"),
@@ -197,9 +202,9 @@ def test_members_and_knobs(tmp_path) -> None:
     assert params(":wide", a=3) == 12 * 27 + 12 * 2
     for name, knobs, says in [
         (":wid", {}, r"has no network 'wid' \(did you mean 'wide'\?\); it has mine, wide"),
-        ("", {"a": 10}, "--set a must be from 1 to 9, not 10"),
-        ("", {"a": 1.5}, "--set a must be a whole number, not '1.5'"),
-        ("", {"b": 1}, "--set: no knob is named 'b'; known: a"),
+        ("", {"a": 10}, "`knobs` a must be from 1 to 9, not 10"),
+        ("", {"a": 1.5}, "`knobs` a must be a whole number, not '1.5'"),
+        ("", {"b": 1}, "`knobs`: no knob is named 'b'; known: a"),
     ]:
         with pytest.raises(InputError, match=says):
             params(name, **knobs)
@@ -232,9 +237,9 @@ def complaint_without_head(tmp_path) -> str:
 
 @pytest.mark.parametrize("classes", [0, -1, 2**31 + 1, 10**5000], ids=["0", "-1", "2^31+1", "huge"])
 def test_classes_and_channels_have_a_range(classes: int) -> None:
-    with pytest.raises(InputError, match=r"--classes must be from 1 to 2\^31"):
+    with pytest.raises(InputError, match=r"`classes` must be from 1 to 2\^31"):
         load("resnet-18", classes=classes)
-    with pytest.raises(InputError, match=r"--in-channels must be from 1 to 2\^31"):
+    with pytest.raises(InputError, match=r"`in_channels` must be from 1 to 2\^31"):
         load("resnet-18", in_channels=classes)
 
 
@@ -257,3 +262,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(path)
     with pytest.raises(InputError, match="not a regular file"):
         load(str(path))
+
+
+def test_every_activation_that_a_file_may_name_has_an_operator() -> None:
+    assert get_args(Activation) == tuple(ACTIVATIONS)

@@ -208,6 +208,15 @@ def test_an_error_of_a_command_names_file_and_line():
         ("a.md", "a comment opens with `<!--`.\n\n" + MD.format("\n\n| φ |\n| - |\n| 3 |\n\n")),
         ("a.md", "```inline```\n\n" + MD.format("\n\n| φ |\n| - |\n| 3 |\n\n")),
         ("a.md", "one ` tick\n\nand " + "<!-- effcalc --> ` no more"),
+        # Indented code: by four blanks or a tab, and by two more than a list's text.
+        ("a.md", "So:\n\n    <!-- effcalc: x -->\n    <!-- effcalc end -->\n"),
+        ("a.md", "\t<!-- effcalc: x -->\n"),
+        ("a.md", "    % effcalc: x\n"),
+        ("a.md", "- a\n\n      <!-- effcalc: x -->\n"),
+        ("a.md", "> So:\n>\n>     <!-- effcalc: x -->\n"),
+        ("a.md", "1. a\n\n   ```\n   <!-- effcalc: x -->\n   ```\n"),
+        ("a.md", "- > ~~~\n  > <!-- effcalc: x -->\n\n" + MD.format("\n\n| φ |\n| - |\n| 3 |\n\n")),
+        ("a.md", "| a |\n| - |\n| `<!-- effcalc: x -->` |\n"),
         ("a.html", "<script>\n'<!-- effcalc: x -->'\n</script>"),
         ("a.tex", "\\begin{verbatim}\n% effcalc: x\n\\end{verbatim}\n"),
         ("a.tex", "% note % effcalc: x\n\\% effcalc: x\n"),
@@ -229,6 +238,11 @@ def test_what_is_shown_as_text_is_no_marker(name, text):
         ("a.md", "`a` <!-- effcalc:\n x\n-->{}<!-- effcalc end --> `b`"),
         ("a.md", "``` a`b\n\n<!-- effcalc: x -->{}<!-- effcalc end -->"),
         ("a.md", "> ```\n> code\n\nthen <!-- effcalc: x -->{}<!-- effcalc end -->"),
+        # Indented text of a list and of a paragraph is no code.
+        ("a.md", "- a\n\n    <!-- effcalc: x -->{}<!-- effcalc end -->\n"),
+        ("a.md", "a\n      b <!-- effcalc: x -->{}<!-- effcalc end -->\n"),
+        ("a.md", "| a | b |\n| - | - |\n| ` | <!-- effcalc: x -->{}<!-- effcalc end --> ` |\n"),
+        ("a.md", "<a title='`'> <!-- effcalc: x -->{}<!-- effcalc end --> `"),
         ("a.html", "<!-- a --><!-- effcalc: x -->{}<!-- effcalc end -->"),
         ("a.tex", "a \\\\% effcalc: x\n{}% effcalc end"),
         ("a.rst", ".. note::\n\n   .. effcalc: x\n      --a\n\n   {}\n\n   .. effcalc end"),
@@ -302,6 +316,30 @@ def test_a_cell_is_written_as_a_list_of_lines():
     said = fill(text.encode(), "a.ipynb", table).diff
     assert said[:2] == ["--- a.ipynb: cell 1", "+++ a.ipynb: cell 1"]
     assert "+| φ |" in said
+
+
+def test_a_cells_indented_code_is_no_marker():
+    text = notebook(["    <!-- effcalc: x -->\n", ["- a\n", "\n", "      % effcalc: x\n"]])
+    assert filled(text, "a.ipynb") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a " + "<!--" * 30_000,
+        "<!--" * 30_000,
+        "a <!--\n" * 20_000,
+        "> ```\n" * 20_000,
+        "> ```\n\n" * 10_000,
+        "a <b " * 20_000,
+        "` " * 40_000,
+        ">" * 100_000,
+        "- " * 50_000,
+    ],
+)
+def test_a_hostile_document_takes_time_by_its_length(text):
+    """Each takes a second; where something is quadratic, the test takes minutes."""
+    assert filled(f"{text} effcalc") == f"{text} effcalc"
 
 
 # --- diffs -------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def test_check_says_what_is_stale_and_embed_mends_it(name, root):
     before = path.read_bytes()
     stale = run("embed", "--check", name)
     assert stale.code == 1
-    assert f"stale; mend with: effcalc embed {name}" in stale.err
+    assert f"stale; update with: effcalc embed {name}" in stale.err
     assert stale.out.startswith(f"--- {name}\n+++ {name}\n@@ ")
     assert path.read_bytes() == before
     assert run("embed", "--diff", name).out == stale.out
@@ -346,7 +346,7 @@ def test_a_picture_is_drawn_when_its_data_changed(path, root):
     document.write_text(document.read_text().replace("0:2", "0:3"))
     stale = run("embed", "--check", "docs")
     assert stale.out == f"{picture.relative_to(root)}: its data changed\n"
-    assert "mend with: effcalc embed docs/a.md" in stale.err
+    assert "update with: effcalc embed docs/a.md" in stale.err
     assert picture.read_bytes() == data
 
 

@@ -82,7 +82,8 @@ class _Html(HTMLParser):
 
 
 def test_every_format_is_registered_once() -> None:
-    assert list(FORMATS) == ["table", "markdown", "rst", "latex", "html", "csv", "json", "jsonl"]
+    assert list(FORMATS) == ["table", "csv", "html", "json", "jsonl", "latex", "markdown", "rst"]
+    assert list(FORMATS) == [format.name for format in FORMATS.values()]
     suffixes = [suffix for format in FORMATS.values() for suffix in format.suffixes]
     assert len(set(suffixes)) == len(suffixes)
 
@@ -349,7 +350,7 @@ def test_formats_for_programs_stream(name: str) -> None:
 @pytest.mark.parametrize("name", PEOPLE)
 def test_formats_for_people_have_a_row_limit(name: str) -> None:
     rows = ({"name": "x"} for _ in range(10_001))
-    with pytest.raises(InputError, match=f"--format {name} holds at most 10,000 rows"):
+    with pytest.raises(InputError, match=f"`format` {name} holds at most 10,000 rows"):
         text_of(make(rows), name)
 
 

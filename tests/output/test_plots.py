@@ -94,7 +94,7 @@ def test_comm_draws_the_efficiencies_of_the_table_of_effcalc_comm() -> None:
         (["--compute", "1s", "--workers", "8"], "--workers: a plot is over several"),
         (
             ["--compute=1s", "--dtype=fp16,fp32", "--algorithm=ring,tree,gloo,halving-doubling"],
-            "a plot tells 6 lines apart, and these are 8",
+            "a plot has at most 6 lines, and these are 8",
         ),
     ],
 )

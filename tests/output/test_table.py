@@ -69,7 +69,7 @@ def test_anything_can_be_sorted(values) -> None:
 def test_a_row_limit_reads_no_further_than_it_must() -> None:
     read = itertools.count()
     rows = ({"params": i} for i in read)
-    with pytest.raises(InputError, match="at most 5 rows and this has more; --format csv"):
+    with pytest.raises(InputError, match="at most 5 rows and this has more; `format` csv"):
         take(rows, 5, "--format table")
     assert next(read) == 6
     with pytest.raises(InputError, match=r"has 1\.000M;"):

@@ -13,11 +13,12 @@ import torch
 
 from effcalc.base.errors import InputError
 from effcalc.profiling.live.ranks import Ranks, launched
-from effcalc.profiling.live.run import Settings, measurements, prepared
+from effcalc.profiling.live.run import measurements, prepared
 from effcalc.profiling.live.subject import from_module
 from effcalc.profiling.parts import breakdown_table
 from effcalc.profiling.records import COMMUNICATION, Owner, TimeKey
 from effcalc.profiling.results import Measurement, Profile, Profiled, mean_of
+from effcalc.profiling.settings import ProfileSettings
 from effcalc.profiling.statistics import summarize
 from effcalc.profiling.summary import profile_table
 from tests.profile_targets import Small
@@ -81,7 +82,7 @@ def test_a_rank_trains_through_ddp(monkeypatch):
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "127.0.0.1"),
                         ("MASTER_PORT", str(free_port()))):  # fmt: skip
         monkeypatch.setenv(name, value)
-    settings = Settings("train", device="cpu", repeat=3, warmup=1, ranks=Ranks(0, 1, 0))
+    settings = ProfileSettings("train", device="cpu", repeat=3, warmup=1, ranks=Ranks(0, 1, 0))
     source = from_module(Small(), torch.rand(2, 3, 8, 8), None)
     with prepared(settings) as (device, where):
         (m,) = measurements("Small", source, (None,), settings, device)

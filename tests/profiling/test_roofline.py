@@ -11,6 +11,7 @@ from effcalc.hardware.files import device_names, load_device
 from effcalc.network.network import OperatorCall, Tensor
 from effcalc.output.saved import read_saved
 from effcalc.profiling.devices import device_table, vendor_device
+from effcalc.profiling.live import environment
 from effcalc.profiling.live import roofs as measuring
 from effcalc.profiling.roofline import Level, Point, Roofs, roofs_from, verdict
 from tests.cli_helpers import run
@@ -146,7 +147,7 @@ def small_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(measuring, "MATMULS", {"cpu": (8, 16)})
     monkeypatch.setattr(measuring, "CONVS", {"cpu": ((1, 4, 4, 3),)})
     monkeypatch.setattr(measuring, "RUNS", (1, 2))
-    monkeypatch.setattr(measuring, "cache_levels", lambda device: (Level("L2", 16384.0),))
+    monkeypatch.setattr(environment, "cache_levels", lambda device: (Level("L2", 16384.0),))
     return tmp_path
 
 
@@ -226,7 +227,7 @@ def test_caches_are_read_from_the_system(tmp_path):
         for name, text in (("level", level), ("type", kind), ("size", size),
                            ("shared_cpu_list", cpus)):  # fmt: skip
             (folder / name).write_text(f"{text}\n")
-    assert measuring.cpu_caches(tmp_path, 2) == (
+    assert environment.cpu_caches(tmp_path, 2) == (
         Level("L1", 2 * 32 * 1024.0),
         Level("L2", 2 * 1024 * 1024.0),
         Level("L3", 16 * 1024 * 1024.0),

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ from hypothesis import strategies as st
 from effcalc.base.errors import InputError
 from effcalc.network.archfile import load
 from effcalc.network.catalog import built_in_names
+from effcalc.scaling.request import ScalingRequest as Request
 from effcalc.scaling.scale import by_phi, by_ratios, scaled
 from effcalc.scaling.sweep import chunks as chunking
 from effcalc.scaling.sweep import evaluate
 from effcalc.scaling.sweep.chunks import Sweep
-from effcalc.scaling.sweep.points import AxesText, space, uniform
+from effcalc.scaling.sweep.points import space, uniform
 from effcalc.scaling.sweep.select import Front, Order, Top, front
 from effcalc.scaling.sweep.tables import FIGURES, Reasons
 from effcalc.scaling.tables.scaling import COSTS, GROWTH, NEAREST, SCALING
@@ -37,7 +39,7 @@ VALUE = {f.key: f.value for f in (*SCALING, *COSTS, *GROWTH, *NEAREST)}
 
 
 def make(name, text, knobs=(), random=None, seed=0, **more):
-    points = space(text, knobs, random, seed)
+    points = space(replace(text, knobs=list(knobs)), random, seed)
     return Sweep(points, tuple(load(name, s)[0] for s in points.settings), **more)
 
 
@@ -87,7 +89,7 @@ def compare(sweep, samples):
     return compared
 
 
-RANDOM = AxesText("0.3:3", "0.2:2.5", "0.2:2.5")
+RANDOM = Request("0.3:3", "0.2:2.5", "0.2:2.5")
 
 
 @pytest.mark.parametrize("name", built_in_names())
@@ -102,7 +104,7 @@ def test_random_points_of_every_architecture(name):
 def test_ten_thousand_random_points_over_every_architecture(name):
     # 20 networks x 500 points each way.
     assert compare(make(name, RANDOM, random=10_000), 500) == 500
-    assert compare(make(name, AxesText("0.5:2", "0.5:2", None, "64:96"), random=120_000), 500)
+    assert compare(make(name, Request("0.5:2", "0.5:2", None, "64:96"), random=120_000), 500)
 
 
 def test_random_points_by_classes(monkeypatch):
@@ -113,8 +115,8 @@ def test_random_points_by_classes(monkeypatch):
         evaluate.Classes, "look_up", lambda self, *a: used.append(1) or look_up(self, *a)
     )
     for name in ("efficientnet-b0", "mobilenet-v2"):  # the second has a least width of 1
-        assert compare(make(name, AxesText("0.5:3", "0.4:2", "0.3:1.5"), random=300_000), 40) == 120
-    sizes = AxesText("0.5:3", "0.5:2.5", None, "64:300")
+        assert compare(make(name, Request("0.5:3", "0.4:2", "0.3:1.5"), random=300_000), 40) == 120
+    sizes = Request("0.5:3", "0.5:2.5", None, "64:300")
     compare(make("efficientnet-b0", sizes, random=150_000), 40)
     assert len(used) == 3 + 3 + 2
 
@@ -123,10 +125,13 @@ def test_a_grid(monkeypatch):
     monkeypatch.setattr(chunking, "CHUNK", 500)
     monkeypatch.setattr(chunking, "SLAB", 60)
     for text, knobs in (
-        (AxesText("0.5:3:0.5", "0.5:2.5:0.1", "0.5:2:0.1"), ()),
-        (AxesText("0.5:3:0.5", "1,0.3", None, "32:160"), ()),  # more images than fit a slab
-        (AxesText("0.01:8:0.01", "1:1.2:0.1", None, "224,320x480"), ()),  # more depths than a chunk
-        (AxesText("1:3", "0.5:1.5:0.5"), ("sr=0.125,0.5", "freq=1:3")),
+        (Request("0.5:3:0.5", "0.5:2.5:0.1", "0.5:2:0.1"), ()),
+        (Request("0.5:3:0.5", "1,0.3", None, "32:160"), ()),  # more images than fit a slab
+        (
+            Request("0.01:8:0.01", "1:1.2:0.1", None, "224,320x480"),
+            (),
+        ),  # more depths than a chunk
+        (Request("1:3", "0.5:1.5:0.5"), ("sr=0.125,0.5", "freq=1:3")),
     ):
         name = "squeezenet-1.0" if knobs else "efficientnet-b0"
         sweep = make(name, text, knobs)
@@ -136,10 +141,10 @@ def test_a_grid(monkeypatch):
 
 
 def test_compound_points():
-    bases = AxesText(phi="-2:60", alpha="1:1.3", beta="1:1.2", gamma="1:1.2")
+    bases = Request(phi="-2:60", alpha="1:1.3", beta="1:1.2", gamma="1:1.2")
     compare(make("efficientnet-b0", bases, random=300), 30)
-    compare(make("efficientnet-b0", AxesText(phi="0:7:0.5", alpha="1.1:1.3:0.1")), 60)
-    compare(make("resnet-50", AxesText(beta="1.1:1.3:0.1")), 3)
+    compare(make("efficientnet-b0", Request(phi="0:7:0.5", alpha="1.1:1.3:0.1")), 60)
+    compare(make("resnet-50", Request(beta="1.1:1.3:0.1")), 3)
 
 
 def test_knobs_at_random():
@@ -152,7 +157,7 @@ def test_knobs_at_random():
 
 
 def test_no_head_and_workers():
-    sweep = make("alexnet", AxesText("1:2:0.5", "0.5:1.5:0.5", "1:2:0.5"), head=False, workers=3)
+    sweep = make("alexnet", Request("1:2:0.5", "0.5:1.5:0.5", "1:2:0.5"), head=False, workers=3)
     compare(sweep, 27)
 
 
@@ -166,14 +171,14 @@ def test_no_head_and_workers():
 def test_sums_beyond_int64_are_pythons_own(name, depth, width, resolution):
     # Ranges that end where MACs are up to 1e50 and begin where they are small: every part of
     # them, whichever way it is computed, is what Python's ints give.
-    text = AxesText(f"1:{1 + depth!r}", f"1:{1 + width!r}", f"1:{1 + resolution!r}")
+    text = Request(f"1:{1 + depth!r}", f"1:{1 + width!r}", f"1:{1 + resolution!r}")
     compare(make(name, text, random=64), 10)
 
 
 def test_where_int64_ends():
     # The same width and image at depths up to 2^60: MACs pass 2^57, 2^63 and 2^64 on the way.
     depths = ",".join(str(1 << n) for n in range(10, 61, 2))
-    sweep = make("efficientnet-b0", AxesText(depths, "1,1.5", "1"))
+    sweep = make("efficientnet-b0", Request(depths, "1,1.5", "1"))
     chunk = next(sweep.chunks())
     assert_same(sweep, chunk, range(len(chunk)))
     assert max(chunk["macs"]) > 1 << 64
@@ -181,7 +186,7 @@ def test_where_int64_ends():
 
 def test_too_small_an_image_is_left_out_and_said():
     # AlexNet's pools need 63 pixels: 0.2 · 227 = 45 are too few, 0.3 · 227 = 68 are not.
-    sweep = make("alexnet", AxesText("1:2:0.01", "1", "0.2:0.4:0.1"))
+    sweep = make("alexnet", Request("1:2:0.01", "1", "0.2:0.4:0.1"))
     chunk = next(sweep.chunks())
     assert_same(sweep, chunk, range(0, len(chunk), 10))
     assert (~chunk.built).sum() == 101
@@ -190,7 +195,7 @@ def test_too_small_an_image_is_left_out_and_said():
 
 @pytest.mark.parametrize("name", ["efficientnet-b0", "mobilenet-v2", "squeezenet-1.0"])
 def test_a_class_ends_at_the_very_float(name):
-    sweep = make(name, AxesText("0.5:3", "0.4:1.7", "0.5:1"), random=1000)
+    sweep = make(name, Request("0.5:3", "0.4:1.7", "0.5:1"), random=1000)
     arch = sweep.archs[0]
     job = sweep.job(0)
     found = evaluate.width_bounds(job, 0.4, 1.7, 1 << 20)
@@ -494,7 +499,7 @@ def test_memory_does_not_grow_with_the_points(tmp_path):
 
 def test_figures_are_all_asked_for():
     # Every figure that can be wanted is one that a sweep computes, alone as with all others.
-    text = AxesText("0.7:2:0.1", "0.5:1.5:0.1", "1,1.5")
+    text = Request("0.7:2:0.1", "0.5:1.5:0.1", "1,1.5")
     chunks = list(make("efficientnet-b0", text).chunks())
     for key in FIGURES:
         found = list(make("efficientnet-b0", text, wanted=(key,)).chunks())

@@ -106,7 +106,7 @@ def parse_image_size(text: str, what: str = "image size") -> tuple[int, int]:
 
 
 class Values:
-    """The numbers that `parse_values` read: counted and made on demand, never held in memory.
+    """The numbers that `parse_values` read: counted and computed on demand, never held in memory.
 
     Each is an int where it is whole and otherwise the float nearest to the exact decimal value.
     """

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import OutputOptions, ScalingOptions, complete_network
+from effcalc.cli.options import OutputOptions, complete_network
+from effcalc.cli.scaling import ScalingOptions
 
 Name = Annotated[
     str | None,
@@ -27,14 +28,14 @@ def archs(output: OutputOptions, scaling: ScalingOptions, network: Name = None) 
     effcalc archs squeezenet-1.0 --set freq=4
     effcalc archs my-network.toml --columns all
     """
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
     from effcalc.network.catalog import built_in_names
+    from effcalc.scaling.request import one_network
     from effcalc.scaling.scale import scale
     from effcalc.scaling.tables.networks import arch_table, archs_table
 
     if network is None:
         write_table(archs_table([scale(name) for name in built_in_names()]), output)
     else:
-        at = one_network(network, scaling, "effcalc archs")
-        write_table(arch_table(at), output)
+        scaled = one_network(network, scaling, "effcalc archs")
+        write_table(arch_table(scaled), output)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from effcalc.cli.comm_verify import VerifyOptions
-from effcalc.cli.options import Network, OutputOptions, ScalingOptions
+from effcalc.cli.options import Network, OutputOptions
+from effcalc.cli.scaling import ScalingOptions
 from effcalc.cli.training import ComputeOptions, LinkOptions, StrategyOptions
 
 Per = Annotated[
@@ -28,7 +29,7 @@ def comm(
     output: OutputOptions,
     per: Per = None,
 ) -> None:
-    """Say what workers send to train a network together, how long that takes, and what shows.
+    """Predict what workers send to train a network together, and how long that takes.
 
     The textbook's figure and what torch's gloo backend really sends stand side by side. Where
     the compute is known (--compute, or --device and --mfu) there are the time that overlap does
@@ -48,27 +49,29 @@ def comm(
     """
     from effcalc.base.errors import InputError, one_of
     from effcalc.cli.comm_verify import confirm, verify
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
     from effcalc.cli.training import predicted
     from effcalc.communication.model import training_model
     from effcalc.communication.tables import BREAKDOWNS, comm_table
+    from effcalc.scaling.request import one_network
 
     checked.check()
-    at = one_network(network, scaling, "comm")
-    name = f"{at.title}: {', '.join(s.name for s in training.strategies())}"
+    scaled = one_network(network, scaling, "comm")
+    name = f"{scaled.title}: {', '.join(s.name for s in training.strategies())}"
     if checked.verify:
         table, wrong = verify(network, scaling, training, checked, f"{name}, verified")
         if table is not None:
             write_table(table, output)
         confirm(wrong)
         return
-    made, shown = predicted(training_model(at.network), training, wires, spent)
+    results, shown = predicted(training_model(scaled.network), training, wires, spent)
     if per is None:
-        write_table(comm_table(name, list(made) if len(made) == 1 else made, shown), output)
+        write_table(
+            comm_table(name, list(results) if len(results) == 1 else results, shown), output
+        )
         return
     breakdown = BREAKDOWNS[one_of(per, BREAKDOWNS, "--per")]
-    if len(made) != 1:
-        raise InputError(f"--per is for one prediction, and this asks for {len(made):,}")
-    [only] = made
+    if len(results) != 1:
+        raise InputError(f"--per is for one prediction, and this asks for {len(results):,}")
+    [only] = results
     write_table(breakdown(name, only), output)

@@ -2,114 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from effcalc.cli.options import DEFAULT_NETWORK, Network, OutputOptions, ScalingOptions
+from effcalc.cli.options import DEFAULT_NETWORK, Network, OutputOptions
+from effcalc.cli.scaling import ScalingOptions
+from effcalc.cli.shipping import DeployOptions
 
 if TYPE_CHECKING:
     from effcalc.deployment.sizes import Storage
     from effcalc.output.table import Table
     from effcalc.scaling.scale import Scaled
 
-Bits = Annotated[
-    str | None,
-    typer.Option(
-        "--bits", metavar="NUMBERS", help="Bits of codebooks, 1 to 8; 8,6,4 unless given."
-    ),
-]
-Density = Annotated[
-    str | None,
-    typer.Option(
-        "--density", metavar="NUMBERS", help="Also pruned, to these shares of weights: 0.33."
-    ),
-]
-IndexBits = Annotated[
-    str | None,
-    typer.Option(
-        "--index-bits",
-        metavar="N",
-        help="Bits of a kept weight's index, relative to the one before; 4 unless given.",
-    ),
-]
-Huffman = Annotated[
-    bool,
-    typer.Option("--huffman", help="Also with Huffman codes; needs --density.", show_default=False),
-]
-DeepCompression = Annotated[
-    str | None,
-    typer.Option(
-        "--deep-compression",
-        metavar="KEYS",
-        help="The steps to density=0.33,bits=6 (also index_bits=4, huffman=no), and their bytes.",
-    ),
-]
-LinkOption = Annotated[
-    str | None,
-    typer.Option(
-        "--link", metavar="LINK", help="Time over a link: 10Mbps, 1GB/s:20ms, a name or a file."
-    ),
-]
-Clients = Annotated[
-    str, typer.Option("--clients", metavar="N", help="Clients to send it to over --link: 1M.")
-]
-OnChip = Annotated[
-    str | None,
-    typer.Option(
-        "--on-chip", metavar="NAMES", help="Which chips hold it: all, or virtex-7,my.toml."
-    ),
-]
-FitDevice = Annotated[
-    str | None,
-    typer.Option(
-        "--fit-device", metavar="NAME", help="The largest φ and width that fit this chip."
-    ),
-]
-Paper = Annotated[
-    bool,
-    typer.Option("--paper", help="SqueezeNet's table 2, as printed and by arithmetic."),
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        "--weights",
-        metavar="FILE",
-        help="Compress the network's .safetensors weights, by --deep-compression.",
-    ),
-]
-Write = Annotated[
-    str | None,
-    typer.Option("--write", metavar="FILE", help="Write the compressed --weights: my.effz."),
-]
-Read = Annotated[
-    str | None,
-    typer.Option("--read", metavar="FILE", help="Check an .effz file and say what it holds."),
-]
-Restore = Annotated[
-    str | None,
-    typer.Option("--restore", metavar="FILE", help="Decode --read into a .safetensors file."),
-]
-
 
 def deploy(
-    network: Network,
-    scaling: ScalingOptions,
-    output: OutputOptions,
-    bits: Bits = None,
-    density: Density = None,
-    index_bits: IndexBits = None,
-    huffman: Huffman = False,
-    deep_compression: DeepCompression = None,
-    link: LinkOption = None,
-    clients: Clients = "1",
-    on_chip: OnChip = None,
-    fit_device: FitDevice = None,
-    paper: Paper = False,
-    weights: Weights = None,
-    write: Write = None,
-    read: Read = None,
-    restore: Restore = None,
+    network: Network, scaling: ScalingOptions, options: DeployOptions, output: OutputOptions
 ) -> None:
     """Size a network for shipping: in every storage, over a link, on a chip.
 
@@ -133,74 +39,49 @@ def deploy(
     effcalc deploy --read my-w.effz --restore my-restored.safetensors
     """
     from effcalc.base.errors import InputError
-    from effcalc.base.units import parse_count, parse_values
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_table
-    from effcalc.deployment.sizes import parse_compression, standard, steps
+
+    table = options.table()
+    if table in ("--paper", "--read") and not (network == DEFAULT_NETWORK and scaling.plain):
+        raise InputError(f"{table} is about networks of its own; leave out network and scaling")
+    count, storages = options.receivers(), options.storages()
+    if options.read is not None:
+        result = _file(options.read, options.restore)
+    elif options.paper:
+        result = _paper()
+    elif options.fit_device is not None:
+        result = _largest(network, scaling, options.fit_device, storages)
+    else:
+        result = _of_network(network, scaling, options, storages, count)
+    write_table(result, output)
+
+
+def _of_network(
+    network: str,
+    scaling: ScalingOptions,
+    options: DeployOptions,
+    storages: list[Storage],
+    count: int,
+) -> Table:
+    """Size one network in its storages, on chips, or with weights that are given."""
+    from effcalc.base.errors import InputError
+    from effcalc.deployment.sizes import parse_compression
     from effcalc.deployment.tables import sizes_table
     from effcalc.hardware.files import load_link
+    from effcalc.scaling.request import one_network
 
-    asked = {
-        "--deep-compression": deep_compression is not None,
-        "--on-chip": on_chip is not None,
-        "--fit-device": fit_device is not None,
-        "--paper": paper,
-        "--read": read is not None,
-    }
-    modes = [option for option, is_given in asked.items() if is_given]
-    if len(modes) > 1:
-        raise InputError(f"{' and '.join(modes)} are tables of their own; give one of them")
-    [mode] = modes or [""]
-    if weights is not None and mode != "--deep-compression":
-        raise InputError("--weights needs --deep-compression, such as density=0.33,bits=6")
-    mode = "--weights" if weights is not None else mode
-    # Each option with those that it is for: what would be ignored is refused.
-    sizes = ("", "--on-chip", "--fit-device")
-    for option, value, use in (
-        ("--bits", bits, sizes),
-        ("--density", density, sizes),
-        ("--index-bits", index_bits, sizes),
-        ("--huffman", huffman or None, sizes),
-        ("--link", link, ("", "--deep-compression")),
-        ("--write", write, ("--weights",)),
-        ("--restore", restore, ("--read",)),
-    ):
-        if value is not None and mode not in use:
-            instead = f"leave out {mode}" if "" in use else f"it is for {use[0]}"
-            raise InputError(f"{option} is not for this table; {instead}")
-    if mode in ("--paper", "--read") and (network, scaling) != (DEFAULT_NETWORK, ScalingOptions()):
-        raise InputError(f"{mode} is about networks of its own; leave out network and scaling")
-    count = parse_count(clients, "--clients")
-    if count < 1 or (count > 1 and link is None):
-        raise InputError("--clients is how many the network is sent to over --link: at least 1")
-    if deep_compression is not None:
-        storages = steps(parse_compression(deep_compression))
-    else:
-        shares = None if density is None else parse_values(density, "--density")
-        if shares is None and index_bits is not None:
-            raise InputError("--index-bits is for pruned weights; give --density 0.33 too")
-        index = parse_count(index_bits or "4", "--index-bits")
-        storages = standard(parse_values(bits or "8,6,4", "--bits"), shares, index, huffman)
-    if read is not None:
-        table = _file(read, restore)
-    elif weights is not None:
-        compression = parse_compression(deep_compression or "")
+    if options.weights is not None:
+        compression = parse_compression(options.deep_compression or "")
         if not compression.huffman:
             raise InputError("--weights are always Huffman-coded; leave out huffman=no")
-        at = one_network(network, scaling, "deploy")
-        table = _compressed(at, weights, compression, write)
-    elif paper:
-        table = _paper()
-    elif fit_device is not None:
-        table = _largest(network, scaling, fit_device, storages)
-    elif on_chip is not None:
-        table = _chips(one_network(network, scaling, "deploy"), on_chip, storages)
-    else:
-        at = one_network(network, scaling, "deploy")
-        over = None if link is None else load_link(link)
-        parts = deep_compression is not None and over is None
-        table = sizes_table(at, storages, f"{at.title}, stored", over, count, parts)
-    write_table(table, output)
+        scaled = one_network(network, scaling, "deploy")
+        return _compressed(scaled, options.weights, compression, options.write)
+    scaled = one_network(network, scaling, "deploy")
+    if options.on_chip is not None:
+        return _chips(scaled, options.on_chip, storages)
+    link = None if options.link is None else load_link(options.link)
+    parts = options.deep_compression is not None and link is None
+    return sizes_table(scaled, storages, f"{scaled.title}, stored", link, count, parts)
 
 
 def _paper() -> Table:
@@ -210,11 +91,11 @@ def _paper() -> Table:
     return paper_table(list(claims("SqueezeNet, table 2")))
 
 
-def _chips(at: Scaled, names: str, storages: list[Storage]) -> Table:
+def _chips(scaled: Scaled, names: str, storages: list[Storage]) -> Table:
     from effcalc.deployment.onchip import chips
     from effcalc.deployment.tables import chips_table
 
-    return chips_table(at, storages, chips(names), f"{at.title}, on a chip")
+    return chips_table(scaled, storages, chips(names), f"{scaled.title}, on a chip")
 
 
 def _largest(network: str, scaling: ScalingOptions, name: str, storages: list[Storage]) -> Table:
@@ -222,22 +103,18 @@ def _largest(network: str, scaling: ScalingOptions, name: str, storages: list[St
     from effcalc.base.errors import InputError
     from effcalc.deployment.onchip import chip, largest_on
     from effcalc.deployment.tables import chip_fit_table
-    from effcalc.network.archfile import load
-    from effcalc.scaling.request import settings
+    from effcalc.scaling.request import load_unscaled, settings
 
     device = chip(name, "--fit-device")
-    asked = (scaling.phi, scaling.depth, scaling.width, scaling.resolution)
-    if any(v is not None for v in (*asked, scaling.image_size, scaling.variant)):
+    if scaling.scales:
         raise InputError("--fit-device finds the scaling itself; give none")
-    arch, named = load(network, settings(scaling.settings), scaling.classes, scaling.in_channels)
-    if named is not None:
-        raise InputError(f"{network} is a released scaling; give {arch.name} with --fit-device")
-    bases = (scaling.alpha, scaling.beta, scaling.gamma)
-    fits = largest_on(device, arch, storages, bases, not scaling.no_head)
+    knobs, sizes = settings(scaling.knobs), (scaling.classes, scaling.in_channels)
+    arch = load_unscaled(network, knobs, *sizes, "give {} with --fit-device")
+    fits = largest_on(device, arch, storages, scaling.bases, not scaling.no_head)
     return chip_fit_table(fits, device, f"{arch.title}, the largest on {device.title}")
 
 
-def _compressed(at: Scaled, weights: str, compression: Storage, write: str | None) -> Table:
+def _compressed(scaled: Scaled, weights: str, compression: Storage, write: str | None) -> Table:
     """Compress weights, read them back, and write the file where one is asked for."""
     from effcalc.base.errors import need
     from effcalc.base.files import check_output, open_output
@@ -245,6 +122,7 @@ def _compressed(at: Scaled, weights: str, compression: Storage, write: str | Non
     from effcalc.deployment.tables import shipped_table
 
     need("numpy", "--weights", "deploy")
+    need("safetensors", "--weights", "deploy")
     from effcalc.deployment import safetensors
     from effcalc.deployment.match import matched
     from effcalc.deployment.ship import compress
@@ -252,13 +130,13 @@ def _compressed(at: Scaled, weights: str, compression: Storage, write: str | Non
     if write is not None:
         check_output(write, "--write")
     file = safetensors.read(weights)
-    how = matched({name: e.shape for name, e in file.entries.items()}, at.network, weights)
+    how = matched({name: e.shape for name, e in file.entries.items()}, scaled.network, weights)
     count = len(file.entries)
     shipped = compress(file, compression, lambda names: progress(names, "tensors", count))
     if write is not None:
         with open_output(write, "--write", binary=True) as out:
             out.write(shipped.data)
-    return shipped_table(at, compression, shipped, how, f"{at.title}, compressed", write)
+    return shipped_table(scaled, compression, shipped, how, f"{scaled.title}, compressed", write)
 
 
 def _file(read: str, restore: str | None) -> Table:
@@ -268,6 +146,7 @@ def _file(read: str, restore: str | None) -> Table:
     from effcalc.deployment.tables import effz_table
 
     need("numpy", "--read", "deploy")
+    need("safetensors", "--read", "deploy")
     from effcalc.deployment import effz, safetensors
 
     if restore is not None:

@@ -42,10 +42,12 @@ def device(output: OutputOptions, device: Device = None, threads: Threads = None
     from effcalc.profiling.noise import load, read_counters
 
     need("torch", "measuring a device", "torch")
-    from effcalc.profiling.live.roofs import cache_levels, formats, identity, keep, measure
-    from effcalc.profiling.live.run import Settings, prepared
+    from effcalc.profiling.live.environment import cache_levels
+    from effcalc.profiling.live.roofs import formats, identity, keep, measure
+    from effcalc.profiling.live.run import prepared
+    from effcalc.profiling.settings import ProfileSettings
 
-    settings = Settings(device=device, threads=threads)
+    settings = ProfileSettings(device=device, threads=threads)
     with redirect_stdout(sys.stderr), status() as tell, prepared(settings) as (place, where):
         points = []
         before, used = read_counters(), int(where["threads"])

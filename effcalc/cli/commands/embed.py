@@ -82,7 +82,7 @@ def embed(
     runner = RegionRunner(root, allow_targets, seconds)
     changed: dict[str, bytes] = {}
     stale: dict[str, None] = {}
-    said: list[str] = []
+    lines: list[str] = []
     for path in _documents(paths):
         real = place(path, root)
         if real.exists() and not real.is_file():
@@ -95,18 +95,18 @@ def embed(
         if filled.diff:
             changed[str(path)] = filled.data
             stale[str(path)] = None
-            said += filled.diff
+            lines += filled.diff
     for real, (drawing, document) in runner.pictures.items():
         old = data_hash(real)
         if old != drawing.plot.hash or (redraw and not check):
             name = os.path.relpath(real)
             changed[name] = b"" if check else drawing.draw()
             stale[os.path.relpath(document)] = None
-            said.append(f"{name}: {'is not there' if old is None else 'its data changed'}")
+            lines.append(f"{name}: {'is not there' if old is None else 'its data changed'}")
     if check or diff:
-        print("".join(f"{_shown(line)}\n" for line in said), end="")
+        print("".join(f"{_shown(line)}\n" for line in lines), end="")
     if check and stale:
-        raise CheckFailed(f"stale; mend with: effcalc embed {shlex.join(stale)}")
+        raise CheckFailed(f"stale; update with: effcalc embed {shlex.join(stale)}")
     if not check:
         write_files(changed, "embed")
         for name in changed:
@@ -139,7 +139,7 @@ def _documents(paths: list[str]) -> list[Path]:
     from effcalc.base.errors import InputError, one_line
     from effcalc.output.embed import is_document
 
-    found: dict[Path, None] = {}
+    documents: dict[Path, None] = {}
     for text in paths:
         matches = [text]
         if has_magic(text) and not os.path.lexists(text):
@@ -150,7 +150,7 @@ def _documents(paths: list[str]) -> list[Path]:
             if path.is_dir():
                 for folder, folders, files in os.walk(path):
                     folders[:] = sorted(f for f in folders if not f.startswith((".", "node_mod")))
-                    found |= {Path(folder, f): None for f in sorted(files) if is_document(f)}
+                    documents |= {Path(folder, f): None for f in sorted(files) if is_document(f)}
             elif len(matches) == 1 or is_document(path.name):
-                found[path] = None
-    return list(found)
+                documents[path] = None
+    return list(documents)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import Batch, Network, ScalingOptions
+from effcalc.cli.options import Batch, Network
+from effcalc.cli.scaling import ScalingOptions
 
 Output = Annotated[
     str,
@@ -49,8 +50,8 @@ def export(
 
     from effcalc.base.errors import InputError, need, one_line
     from effcalc.base.files import check_output, open_output
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_text
+    from effcalc.scaling.request import one_network
     from effcalc.scaling.scale import build
 
     suffix = output[output.rfind(".") :] if "." in output else ""
@@ -59,13 +60,13 @@ def export(
             f"--output: {one_line(repr(output))} says no format; end it in .onnx, .pt2 or .py"
         )
     check_output(output)
-    at = one_network(network, scaling, "export")
+    scaled = one_network(network, scaling, "export")
     if suffix == ".py":
         from effcalc.models.pycode.write import write
 
         if dynamic_batch or batch != 1:
             raise InputError("a .py file takes batches of any size; leave out --batch")
-        write_text([write(at, at.title)], output)
+        write_text([write(scaled, scaled.title)], output)
         return
     need("torch", f"writing {suffix}", "torch")
     if suffix == ".onnx":
@@ -75,4 +76,4 @@ def export(
 
     write_to = write_onnx if suffix == ".onnx" else write_pt2
     with open_output(output, binary=True) as file, redirect_stdout(sys.stderr):
-        write_to(build(at.arch, at.scaling, batch, at.head), file, dynamic_batch)
+        write_to(build(scaled.arch, scaled.scaling, batch, scaled.head), file, dynamic_batch)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import DEFAULT_NETWORK, Args, Inputs, OutputOptions, ScalingOptions
+from effcalc.cli.options import DEFAULT_NETWORK, Args, Inputs, OutputOptions
+from effcalc.cli.scaling import ScalingOptions
 from effcalc.cli.steps import StepOptions
 
 if TYPE_CHECKING:
@@ -119,10 +120,10 @@ def _verify(asked: Request, per: str | None, text: str, output: OutputOptions) -
     need("torch", "--verify", "torch")
     from effcalc.cli.memory_verify import checks, measured_on
 
-    found = checks(asked)
+    compared = checks(asked)
     title = f"{asked.title}: memory, predicted and measured"
-    write_table(verify_table(found, title, measured_on(asked), tolerance), output)
-    off = [check for check in found if abs(check.difference) > tolerance]
+    write_table(verify_table(compared, title, measured_on(asked), tolerance), output)
+    off = [check for check in compared if abs(check.difference) > tolerance]
     if off:
         worst = max(off, key=lambda check: abs(check.difference))
         raise CheckFailed(

@@ -28,12 +28,12 @@ def papers(output: OutputOptions, table: Which = None) -> None:
     from effcalc.cli.output import write_table
     from effcalc.deployment.papers import claims, papers_table
 
-    found = list(claims(table or ""))
-    if not found:
+    chosen = list(claims(table or ""))
+    if not chosen:
         names = dict.fromkeys(claim.published.table for claim in claims())
         raise InputError(
             f"no published figure is from {one_line(table or '')!r}; there are {'; '.join(names)}"
         )
-    tables = dict.fromkeys(claim.published.table for claim in found)
+    tables = dict.fromkeys(claim.published.table for claim in chosen)
     title = next(iter(tables)) if len(tables) == 1 else "Published figures"
-    write_table(papers_table(found, title, single=len(tables) == 1), output)
+    write_table(papers_table(chosen, title, single=len(tables) == 1), output)

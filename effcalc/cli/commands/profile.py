@@ -6,23 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import (
-    DEFAULT_NETWORK,
-    Args,
-    Inputs,
-    MaxLevel,
-    OutputOptions,
-    ScalingOptions,
-)
+from effcalc.cli.measuring import BreakdownOptions, RunOptions
+from effcalc.cli.options import DEFAULT_NETWORK, Args, Inputs, MaxLevel, OutputOptions
+from effcalc.cli.scaling import ScalingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from effcalc.output.table import Table
     from effcalc.profiling.live.ranks import Ranks
-    from effcalc.profiling.live.run import Settings
     from effcalc.profiling.live.subject import Source
     from effcalc.profiling.results import Measurement, Profile
+    from effcalc.profiling.roofline import Roofs
+    from effcalc.profiling.settings import ProfileSettings
 
 Target = Annotated[
     str,
@@ -32,108 +28,17 @@ Target = Annotated[
         "torchvision:NAME, timm:NAME, model.onnx, model.pt2.",
     ),
 ]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        metavar="DEVICE",
-        help="cpu, cuda or cuda:1 (mps and xpu untested); cuda where there is one.",
-    ),
-]
-Mode = Annotated[
-    str,
-    typer.Option(
-        "--mode", metavar="MODE", help="infer, or train: forward, backward, SGD with momentum."
-    ),
-]
-Batches = Annotated[
-    str,
-    typer.Option("--batch", metavar="NUMBERS", help="Images in a batch, or a list: 1,8,32."),
-]
-Format = Annotated[
-    str,
-    typer.Option(
-        "--dtype", metavar="DTYPE", help="fp32 (TF32 off), tf32, fp16, bf16 or amp (autocast)."
-    ),
-]
-ChannelsLast = Annotated[
-    bool, typer.Option("--channels-last", help="Store images as NHWC.", show_default=False)
-]
-Compile = Annotated[
-    bool, typer.Option("--compile", help="Run it through torch.compile.", show_default=False)
-]
-Threads = Annotated[
-    int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of one operator.")
-]
-Repeat = Annotated[
-    int | None,
-    typer.Option(
-        "--repeat", metavar="N", min=1, help="Timed runs; by default until the median is known."
-    ),
-]
-Warmup = Annotated[
-    int | None,
-    typer.Option(
-        "--warmup", metavar="N", min=0, help="Runs before them; by default until it settles."
-    ),
-]
-Cold = Annotated[
-    bool, typer.Option("--cold", help="Flush the caches before each run.", show_default=False)
-]
-Per = Annotated[
-    str | None,
-    typer.Option("--per", metavar="PART", help="Break the time down: layer, module or kernel."),
-]
-Against = Annotated[
-    str | None,
-    typer.Option(
-        "--against", metavar="FILE.json", help="Say what is slower than in a saved profile."
-    ),
-]
-FailSlower = Annotated[
-    str | None,
-    typer.Option(
-        "--fail-slower",
-        metavar="PERCENT",
-        help="With --against, end with 1 where it is slower by more, and beyond the noise: 5%.",
-    ),
-]
-Picture = Annotated[
-    str | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE",
-        help="With --per layer, draw layers under their roofs: .svg, .png or .html.",
-    ),
-]
-Trace = Annotated[
-    str | None,
-    typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto or Chrome (.json)."),
-]
 
 
 def profile(
     scaling: ScalingOptions,
     max_level: MaxLevel,
     output: OutputOptions,
+    run: RunOptions,
+    shown: BreakdownOptions,
     network: Target = DEFAULT_NETWORK,
-    device: Device = None,
-    mode: Mode = "infer",
-    batch: Batches = "",
-    dtype: Format = "fp32",
-    channels_last: ChannelsLast = False,
-    compile: Compile = False,
-    threads: Threads = None,
-    repeat: Repeat = None,
-    warmup: Warmup = None,
-    cold: Cold = False,
     arg: Args = [],  # noqa: B006 - typer's, never changed
     input: Inputs = [],  # noqa: B006
-    per: Per = None,
-    trace: Trace = None,
-    plot: Picture = None,
-    against: Against = None,
-    fail_slower: FailSlower = None,
 ) -> None:
     """Measure what a network really takes on this machine: latency, layers, kernels, memory.
 
@@ -153,87 +58,108 @@ def profile(
     effcalc profile --per layer --against before.json --fail-slower 5%
     torchrun --nproc-per-node 2 -m effcalc profile --mode train
     """
-    from effcalc.base.errors import CheckFailed, EffcalcError, InputError, need
-    from effcalc.base.files import check_output
-    from effcalc.cli.output import write_table
-    from effcalc.profiling.parts import check_per
+    from dataclasses import replace
 
-    check_per(per, max_level, compiled=compile)
-    batches = _batches(batch)
-    if len(batches) > 1 and (per is not None or trace is not None):
-        raise InputError("--per and --trace are for one batch size, such as --batch 8")
-    if trace is not None:
-        check_output(trace)
+    from effcalc.base.errors import EffcalcError, need
+    from effcalc.cli.output import write_table
+    from effcalc.models.names import file_kind
+
+    batches = _batches(run.batch)
+    old, limit = _check(run, shown, max_level, batches)
+    plot, output = output.plot, replace(output, plot=None)
     if plot is not None:
-        _check_plot(plot, per)
-    old, limit = _saved(against, fail_slower, per)
+        _check_plot(shown.per)
     need("torch", "profiling", "torch")
     from effcalc.profiling.live.ranks import launched
-    from effcalc.profiling.live.run import Settings
 
     ranks = launched()
     first = ranks is None or ranks.rank == 0
-    settings = Settings(
-        mode=mode,
-        dtype=dtype,
-        device=device,
-        threads=threads,
-        repeat=repeat,
-        warmup=warmup,
-        channels_last=channels_last,
-        compile=compile,
-        cold=cold,
-        trace=trace if first else None,
-        ranks=ranks,
-    )
+    settings = _settings(run, shown.trace if first else None, ranks)
+    if file_kind(network) == "onnx":
+        from effcalc.profiling.live.onnx import settings_for
+
+        settings = settings_for(network, settings, shown.per)
     measured: list[Profile] = []
     try:
-        plotted = plot is not None
-        for made in _profiles(network, scaling, (arg, input), batches, settings, plotted):
-            measured[:] = [made]
+        needs_roofs = plot is not None
+        for so_far in _profiles(network, scaling, (arg, input), batches, settings, needs_roofs):
+            measured[:] = [so_far]
     except (KeyboardInterrupt, EffcalcError):
         # What was measured is kept, and marked partial.
         recorded = measured and measured[0].measurements[0].profiled is not None
-        if measured and first and (per is None or recorded):
-            write_table(_table(measured[0], per, max_level), output)
+        if measured and first and (shown.per is None or recorded):
+            write_table(_table(measured[0], shown.per, max_level), output)
         raise
     if not first:
         return
-    table = _table(measured[0], per, max_level)
+    table = _table(measured[0], shown.per, max_level)
     if plot is not None:
-        _draw(table, plot)
-    if old is not None and against is not None:
-        from effcalc.profiling.against import against_table, slower
-
-        table = against_table(old, table, against)
+        _draw(table, measured[0].roofs, plot)
+    if old is None:
         write_table(table, output)
-        found = slower(table, limit) if limit is not None else []
-        if found:
-            raise CheckFailed(f"--fail-slower {fail_slower}: {', '.join(found)}")
-        return
-    write_table(table, output)
+    else:
+        _compare(old, table, shown, limit, output)
 
 
-def _check_plot(path: str, per: str | None) -> None:
-    """Refuse a picture that cannot be drawn, before anything is measured."""
+def _check(
+    run: RunOptions, shown: BreakdownOptions, max_level: int | None, batches: list[int | None]
+) -> tuple[Table | None, float | None]:
+    """Refuse what cannot be before anything is measured; return the profile to compare with."""
     from effcalc.base.errors import InputError
     from effcalc.base.files import check_output
-    from effcalc.output.plots.style import check_suffix, import_engine
+    from effcalc.profiling.parts import check_per
+
+    check_per(shown.per, max_level, compiled=run.compile)
+    if len(batches) > 1 and (shown.per is not None or shown.trace is not None):
+        raise InputError("--per and --trace are for one batch size, such as --batch 8")
+    if shown.trace is not None:
+        check_output(shown.trace)
+    return _saved(shown.against, shown.fail_slower, shown.per)
+
+
+def _settings(run: RunOptions, trace: str | None, ranks: Ranks | None) -> ProfileSettings:
+    from dataclasses import asdict
+
+    from effcalc.profiling.settings import ProfileSettings
+
+    values = asdict(run)
+    del values["batch"]
+    return ProfileSettings(**values, trace=trace, ranks=ranks)
+
+
+def _compare(
+    old: Table, table: Table, shown: BreakdownOptions, limit: float | None, output: OutputOptions
+) -> None:
+    """Write the difference to a saved profile; end in 1 where something is slower by too much."""
+    from effcalc.base.errors import CheckFailed
+    from effcalc.cli.output import write_table
+    from effcalc.profiling.against import against_table, slower
+
+    table = against_table(old, table, shown.against or "")
+    write_table(table, output)
+    rows = slower(table, limit) if limit is not None else []
+    if rows:
+        raise CheckFailed(f"--fail-slower {shown.fail_slower}: {', '.join(rows)}")
+
+
+def _check_plot(per: str | None) -> None:
+    """Refuse a picture that cannot be drawn, before anything is measured."""
+    from effcalc.base.errors import InputError
+    from effcalc.output.plots.style import import_engine
 
     if per not in ("layer", "module"):
         raise InputError("--plot draws layers: give --per layer")
-    check_suffix(path)
-    check_output(path)
     import_engine()
 
 
-def _draw(table: Table, path: str) -> None:
+def _draw(table: Table, roofs: Roofs | None, path: str) -> None:
     """Draw a table of layers to a file, whole or not at all."""
     from effcalc.cli.output import write_plot
     from effcalc.cli.pictures import PlotOptions
     from effcalc.profiling.plot import roofline
 
-    write_plot(roofline(table), PlotOptions(output=path))
+    ceilings = None if roofs is None else roofs.ceilings()
+    write_plot(roofline(table, ceilings), PlotOptions(output=path))
 
 
 def _saved(
@@ -287,7 +213,7 @@ def _profiles(
     scaling: ScalingOptions,
     given: tuple[list[str], list[str]],
     batches: list[int | None],
-    settings: Settings,
+    settings: ProfileSettings,
     needs_roofs: bool,
 ) -> Iterator[Profile]:
     """Yield the profile with one more batch size each time."""
@@ -296,7 +222,7 @@ def _profiles(
 
     from effcalc.base.limits import memory_limited
     from effcalc.cli.output import status
-    from effcalc.models.target import file_kind
+    from effcalc.models.names import file_kind
     from effcalc.profiling.live.run import known_roofs, measurements, prepared
     from effcalc.profiling.results import Profile
 
@@ -313,7 +239,14 @@ def _profiles(
             name, source = _source(network, scaling, *given)
             if file_kind(network):
                 where["graph"] = "read from a file"
-            for m in measurements(name, source, batches, settings, device, tell):
+            if file_kind(network) == "onnx":
+                from effcalc.profiling.live.onnx import onnx_measurements, runtime_version
+
+                where["runtime"] = runtime_version()
+                each = onnx_measurements(network, given[1], batches, settings, device, tell)
+            else:
+                each = measurements(name, source, batches, settings, device, tell)
+            for m in each:
                 done += [m] if settings.ranks is None else _of_all_ranks(m, settings.ranks)
                 yield Profile(name, tuple(done), where, roofs)
 
@@ -334,9 +267,9 @@ def _source(
 ) -> tuple[str, Source]:
     """Return what is profiled, by name, and what makes it."""
     from effcalc.base.errors import InputError, one_line
-    from effcalc.cli.networks import one_network
-    from effcalc.models.target import file_kind, is_code
+    from effcalc.models.names import file_kind, is_code
     from effcalc.profiling.live.subject import from_scaled, from_target
+    from effcalc.scaling.request import one_network
 
     where = one_line(network)
     kind = file_kind(network)
@@ -349,5 +282,5 @@ def _source(
     for option, values in (("--arg", arg), ("--input", input)):
         if values:
             raise InputError(f"{where}: {option} is for a model in code; see --image-size, --batch")
-    at = one_network(network, scaling, "profile")
-    return at.title, from_scaled(at)
+    scaled = one_network(network, scaling, "profile")
+    return scaled.title, from_scaled(scaled)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import ScalingOptions, Workers, complete_network
+from effcalc.cli.options import Workers, complete_network
 from effcalc.cli.pictures import ReportOptions
+from effcalc.cli.scaling import ScalingOptions
 
 Names = Annotated[
     list[str] | None,
@@ -40,12 +41,12 @@ def report(
     effcalc report alexnet squeezenet-1.0 --output small.html
     """
     from effcalc.base.errors import InputError
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_text
+    from effcalc.cli.wording import page_with_options
     from effcalc.output import page
     from effcalc.output.plots.style import import_engine
-    from effcalc.scaling import report as content
-    from effcalc.scaling.request import network_at
+    from effcalc.scaling.report import comparison_page, network_page
+    from effcalc.scaling.request import network_at, one_network
 
     if not no_plots:
         import_engine()
@@ -55,14 +56,15 @@ def report(
             "scaling options are for one network; of several, write each as NETWORK@phi=3"
         )
     if len(names) == 1 and "@" not in names[0]:
-        at = one_network(names[0], scaling, "effcalc report", workers)
-        made = content.network_page(at, at.title, report.digits, report.command, not no_plots)
+        scaled = one_network(names[0], scaling, "effcalc report", workers)
+        result = network_page(scaled, scaled.title, report.digits, report.command, not no_plots)
     elif len(names) == 1:
         if not scaling.plain:
             raise InputError(f"{names[0]} is scaled already; give no scaling option with it")
-        at = network_at(names[0], workers)
-        made = content.network_page(at, at.title, report.digits, report.command, not no_plots)
+        scaled = network_at(names[0], workers)
+        result = network_page(scaled, scaled.title, report.digits, report.command, not no_plots)
     else:
         all_of = [network_at(name, workers) for name in names]
-        made = content.comparison_page(names, all_of, report.digits, report.command, not no_plots)
-    write_text(page.write(made, report.digits), report.output, document=True)
+        result = comparison_page(names, all_of, report.digits, report.command, not no_plots)
+    pieces = page.write(page_with_options(result), report.digits)
+    write_text(pieces, report.output, document=True)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import Network, OutputOptions, Per, ScalingOptions, Workers
+from effcalc.cli.options import Network, OutputOptions, Per, Workers
+from effcalc.cli.scaling import ScalingOptions
 
 if TYPE_CHECKING:
     from effcalc.output.table import Table
@@ -53,17 +54,16 @@ def scale(
     effcalc scale --max-macs 1.8G
     effcalc scale --phi 0:7:0.5 --output family.csv
     """
-    from effcalc.cli.networks import one_network, scaled_networks
     from effcalc.cli.output import progress, write_table
-    from effcalc.scaling.request import Many
+    from effcalc.scaling.request import Many, one_network, scaled_networks
     from effcalc.scaling.tables.scaling import breakdown_table, scale_table
 
     limits = (max_macs, max_params, max_weights, max_activations)
     if any(limit is not None for limit in limits):
         write_table(_budget(network, scaling, per, workers, limits), output)
     elif per is not None:
-        at = one_network(network, scaling, "--per", workers)
-        write_table(breakdown_table(at.network, per, f"{at.title}, by {per}"), output)
+        scaled = one_network(network, scaling, "--per", workers)
+        write_table(breakdown_table(scaled.network, per, f"{scaled.title}, by {per}"), output)
     else:
         arch, networks = scaled_networks(network, scaling, workers)
         if len(networks) == 1:
@@ -86,8 +86,7 @@ def _budget(
     """Solve for the budget that the --max options give."""
     from effcalc.base.errors import InputError, one_line
     from effcalc.base.units import parse_bytes, parse_count
-    from effcalc.network.archfile import load
-    from effcalc.scaling.request import settings
+    from effcalc.scaling.request import load_unscaled, settings
     from effcalc.scaling.solve import solve
     from effcalc.scaling.tables.budget import budget_table
 
@@ -103,11 +102,10 @@ def _budget(
             budget[key] = parse(text, option)
             if budget[key] < 1:
                 raise InputError(f"{option} must be above zero, not {one_line(text)}")
-    asked = (scaling.phi, scaling.depth, scaling.width, scaling.resolution)
-    if any(v is not None for v in (*asked, scaling.image_size, scaling.variant, per)):
+    if scaling.scales or per is not None:
         raise InputError("a --max option finds the scaling itself; give no scaling and no --per")
-    arch, named = load(network, settings(scaling.settings), scaling.classes, scaling.in_channels)
-    if named is not None:
-        raise InputError(f"{network} is a released scaling; give {arch.name} with a --max option")
-    bases = (scaling.alpha, scaling.beta, scaling.gamma)
-    return budget_table(arch, solve(arch, budget, *bases, workers, not scaling.no_head), budget)
+    knobs, sizes = settings(scaling.knobs), (scaling.classes, scaling.in_channels)
+    arch = load_unscaled(network, knobs, *sizes, "give {} with a --max option")
+    return budget_table(
+        arch, solve(arch, budget, *scaling.bases, workers, not scaling.no_head), budget
+    )

@@ -57,15 +57,13 @@ def search(
 
     from effcalc.base.errors import InputError, RunError
     from effcalc.cli.output import write_table
-    from effcalc.network.archfile import load
-    from effcalc.scaling.request import settings
+    from effcalc.scaling.request import load_unscaled, settings
     from effcalc.scaling.search.candidates import COSTS, ranking
     from effcalc.scaling.search.table import search_table
 
-    _agree(options, study)
-    arch, named = load(network, settings(options.settings), options.classes, options.in_channels)
-    if named is not None:
-        raise InputError(f"{network} is a released scaling; search {arch.name} instead")
+    _check_options(options, study)
+    knobs, sizes = settings(options.settings), (options.classes, options.in_channels)
+    arch = load_unscaled(network, knobs, *sizes, "search {} instead")
     candidates, accuracies, notes = _candidates(options)
     head = not options.no_head
     networks = [c.at(arch, options.phi, workers, head) for c in candidates]
@@ -73,15 +71,15 @@ def search(
     target = _target(options) or statistics.median(costs)
     failed: Mapping[int, str] = {}
     if study.evaluate is not None:
-        told = _about(arch, network, options, candidates, study.evaluate)
-        found = _evaluated(network, candidates, networks, study, told)
+        about = _about(arch, network, options, candidates, study.evaluate)
+        progress = _evaluated(network, candidates, networks, study, about)
         if study.worker:
             return
-        accuracies, failed = found.accuracies, found.failed
+        accuracies, failed = progress.accuracies, progress.failed
         if study.status:
             notes.append(
-                f"{len(accuracies)} of {len(candidates)} evaluated, {found.running} under way, "
-                f"{found.waiting} waiting, {len(failed)} given up"
+                f"{len(accuracies)} of {len(candidates)} evaluated, {progress.running} under way, "
+                f"{progress.waiting} waiting, {len(failed)} given up"
             )
     what = "latency of a saved profile" if options.cost == "latency" else COSTS[options.cost][0]
     if accuracies:
@@ -113,7 +111,7 @@ def search(
         )
 
 
-def _agree(options: SearchOptions, study: StudyOptions) -> None:
+def _check_options(options: SearchOptions, study: StudyOptions) -> None:
     """Refuse options that do not go together."""
     from effcalc.base.errors import InputError, one_of
     from effcalc.scaling.search.candidates import COSTS, command
@@ -241,12 +239,12 @@ def _evaluated(
         if options.storage is None
         else shared(options.storage, place, about, candidates, options.retries, options.heartbeat)
     )
-    found = Progress()
+    last = Progress()
     with joined as study:
         results = work(study, run, options.jobs, options.heartbeat)
         for state in progress(results, "results", len(candidates)):
-            found = state
-    return found
+            last = state
+    return last
 
 
 def _family(arch: Arch, best: Candidate, phis: str, workers: int, head: bool) -> Table:

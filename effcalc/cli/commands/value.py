@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import Digits, Network, ScalingOptions, Workers
+from effcalc.cli.options import Digits, Network, Workers
+from effcalc.cli.scaling import ScalingOptions
 
 Key = Annotated[
     str,
@@ -47,7 +48,7 @@ def value(
             raise InputError("a saved table is what it is; give no scaling with it")
         figure = saved_figure(read_saved(network), key)
     else:
-        from effcalc.cli.networks import one_network
+        from effcalc.scaling.request import one_network
 
         figure = scaled_figure(one_network(network, scaling, "effcalc value", workers), key)
     write_figure(figure.exact_text() if exact else figure.text(digits))

@@ -51,18 +51,18 @@ _OPS: dict[str, tuple[str, int, int | None]] = {
 
 
 class Listing(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While it is active, every operator of c10d that runs is appended to `found`."""
+    """While it is active, every operator of c10d that runs is appended to `collectives`."""
 
     def __init__(self) -> None:
-        """Start with nothing found."""
+        """Start with none."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self.found: list[Listed] = []
+        self.collectives: list[Listed] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if func.namespace == "c10d":
-            self.found.append(_listed(func.overloadpacket.__name__, args))
+            self.collectives.append(_listed(func.overloadpacket.__name__, args))
         return func(*args, **(kwargs or {}))
 
 
@@ -95,7 +95,7 @@ _DTYPES = {
 def recorder() -> Callable[[], list[Listed]]:
     """Return what reads the flight recorder's entries since it was last called.
 
-    TORCH_FR_BUFFER_SIZE must have been set before the process group was made.
+    TORCH_FR_BUFFER_SIZE must have been set before the process group is created.
     """
     seen = 0
 
@@ -115,7 +115,7 @@ def recorded(entries: Sequence[Mapping[str, Any]]) -> list[Listed]:
 
     S is the larger of inputs and outputs: an all-gather's output, a reduce-scatter's input.
     """
-    found = []
+    result = []
     for entry in entries:
         name = entry["profiling_name"].partition(":")[2]
         sides = [
@@ -129,8 +129,8 @@ def recorded(entries: Sequence[Mapping[str, Any]]) -> list[Listed]:
             )
         ]
         element = _DTYPES.get(next(iter(entry["input_dtypes"]), ""), 1)
-        found.append(Listed(_RECORDED.get(name, name), max(sides), element))
-    return found
+        result.append(Listed(_RECORDED.get(name, name), max(sides), element))
+    return result
 
 
 def _elements(shape: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""One rank of a verification: join, run each phase, and say what it ran and what it sent."""
+"""One rank of a verification: join, run each phase, and return what it ran and sent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from effcalc.base.errors import NeedsError
 from effcalc.base.sockets import Carried, between, carried, settled
 from effcalc.communication.live import train
 from effcalc.communication.live.listing import Listed, Listing, recorder
-from effcalc.communication.strategies import Setup
+from effcalc.communication.strategies import STRATEGIES, Setup
 from effcalc.network.network import Network
 
 RECORDS = "20000"  # entries that the flight recorder keeps
@@ -81,7 +82,7 @@ def _phase(
     store: Any,
     port: int | None,
 ) -> dict[str, Any]:
-    """Run a phase, and say what it ran and sent."""
+    """Run a phase, and return what it ran and sent."""
     news()
     listing = Listing()
 
@@ -96,7 +97,7 @@ def _phase(
         wire = _counted(listed, store, port)
     else:
         listed()
-    return {"name": name, "wire": wire, "listed": listing.found, "recorded": news()}
+    return {"name": name, "wire": wire, "listed": listing.collectives, "recorded": news()}
 
 
 def _exchanged(answer: dict[str, Any], store: Any, place: Place) -> list[dict[str, Any]]:
@@ -111,7 +112,7 @@ def _device(place: Place) -> torch.device:
     if place.backend == "gloo":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise NeedsError("--backend nccl needs a CUDA device for each rank; --backend gloo none")
+        raise NeedsError("`backend` nccl needs a CUDA device for each rank; `backend` gloo none")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", place.rank)))
     torch.cuda.set_device(device)
     return device
@@ -137,19 +138,21 @@ def _phases(one: RankRun, device: torch.device) -> train.Phases:
     torch.manual_seed(0)
     if one.network is None:
         return train.alone(one.collectives, device)
-    make = {"ddp": train.ddp, "fully-shard": train.fully_shard}[one.strategy]
-    return make(one.network, one.setup, device)
+    trainer = STRATEGIES[one.strategy].trainer
+    assert trainer is not None
+    phases: train.Phases = resolve_name(trainer)(one.network, one.setup, device)
+    return phases
 
 
 def _counted(work: Callable[[], None], store: Any, port: int | None) -> tuple[int, int]:
-    """Bytes sent and received while all ranks do some work, from standstill to standstill."""
-    before = _standstill(store, port)
+    """Bytes sent and received while all ranks do some work, between two moments without traffic."""
+    before = _quiet_carried(store, port)
     _meet(store)
     work()
-    return between(before, _standstill(store, port))
+    return between(before, _quiet_carried(store, port))
 
 
-def _standstill(store: Any, port: int | None) -> dict[str, Carried]:
+def _quiet_carried(store: Any, port: int | None) -> dict[str, Carried]:
     """What connections have carried once every rank's have nothing on their way."""
     _meet(store)
     settled(port)
@@ -158,7 +161,7 @@ def _standstill(store: Any, port: int | None) -> dict[str, Carried]:
 
 
 def _meet(store: Any) -> None:
-    """Wait until every rank is here; the last one tells the others."""
+    """Wait until every rank has come; the last one to come releases the others."""
     ranks = dist.get_world_size()
     here = store.add("met", 1)
     key = f"met {-(-here // ranks)}"

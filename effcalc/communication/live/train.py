@@ -30,14 +30,14 @@ def ddp(network: Network, setup: Setup, device: torch.device) -> Phases:
     wrapped: list[Any] = []
 
     def construct() -> None:
-        made = DistributedDataParallel(model)
+        parallel = DistributedDataParallel(model)
         hooks = {
             "float16": default_hooks.fp16_compress_hook,
             "bfloat16": default_hooks.bf16_compress_hook,
         }
         if setup.dtype in hooks:
-            made.register_comm_hook(None, hooks[setup.dtype])
-        wrapped.append(made)
+            parallel.register_comm_hook(None, hooks[setup.dtype])
+        wrapped.append(parallel)
 
     def step() -> None:
         for i in range(setup.accumulate):

@@ -17,13 +17,14 @@ from effcalc.base.limits import child_memory
 from effcalc.base.process import Limits
 from effcalc.base.units import Value, format_count
 from effcalc.base.version import __version__
+from effcalc.models.names import file_kind
 from effcalc.models.peers import child
 from effcalc.models.peers.calls import HookedModule, modules
 from effcalc.models.peers.child import Target
 from effcalc.models.peers.explain import explain
 from effcalc.models.peers.ourselves import EFFCALC
 from effcalc.models.peers.record import Peer
-from effcalc.models.target import check_batch, file_kind
+from effcalc.models.target import check_batch
 from effcalc.network.network import Network
 from effcalc.output.table import Column, Table
 from effcalc.scaling import figures
@@ -45,7 +46,7 @@ class Outcome:
     tool: str
     macs: int | float | None = None
     params: int | float | None = None
-    aside: Mapping[str, int] = field(default_factory=dict)
+    unassigned: Mapping[str, int] = field(default_factory=dict)
     seconds: float | None = None
     process_seconds: float | None = None
     peak: int | None = None
@@ -147,7 +148,7 @@ def against_table(subject: Subject, peers: Iterable[Peer], limits: Limits | None
     for peer, outcome in others:
         why = outcome.cause
         if outcome.macs is not None:
-            why = explain(peer.rule, *subject[1:], outcome.macs, outcome.aside) or AGREES
+            why = explain(peer.rule, *subject[1:], outcome.macs, outcome.unassigned) or AGREES
             why += _parameters(outcome.params, here.params)
         rows.append(_row(outcome, here) | {"explanation": why})
     conventions = (f"{p.name}: {p.convention}." for p, o in others if o.macs is not None)
@@ -174,7 +175,9 @@ def _row(outcome: Outcome, here: Outcome) -> dict[str, Value]:
     return row
 
 
-def _parameters(found: float | None, true: float | None) -> str:
-    if found is None or true is None or found == true:
+def _parameters(counted: float | None, true: float | None) -> str:
+    if counted is None or true is None or counted == true:
         return ""
-    return f"; {format_count(abs(found - true))} parameters {'more' if found > true else 'fewer'}"
+    return (
+        f"; {format_count(abs(counted - true))} parameters {'more' if counted > true else 'fewer'}"
+    )

@@ -47,7 +47,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "macs": _whole(figures.macs),
         "params": _whole(figures.params),
-        "aside": {what: int(n) for what, n in figures.aside.items()},
+        "unassigned": {what: int(n) for what, n in figures.unassigned.items()},
         "seconds": seconds,
     }
 

@@ -71,28 +71,28 @@ def explain(
     network: Network,
     modules: Mapping[str, HookedModule],
     counted: float,
-    aside: Mapping[str, int] | None = None,
+    unassigned: Mapping[str, int] | None = None,
 ) -> str:
-    """Return the calls on which a counter that found `counted` MACs differs, in one line.
+    """Return the calls on which a counter that says `counted` MACs differs, in one line.
 
-    Of them `aside` is for what is no operator. "" where the counter does not differ, and
+    Of them `unassigned` is for what is no operator. "" where the counter does not differ, and
     `UNEXPLAINED` where its rule does not add up to its figure.
     """
-    found = list(calls(network, modules))
-    if counted == sum(call.macs * call.layer.count for call in found):
+    all_calls = list(calls(network, modules))
+    if counted == sum(call.macs * call.layer.count for call in all_calls):
         return ""
     if rule is None:
         return UNEXPLAINED
-    aside = aside or {}
-    each = [_group(rule, call) for call in found]
+    unassigned = unassigned or {}
+    each = [_group(rule, call) for call in all_calls]
     for alike in (_same_class, _same_shape):
-        keys = [_key(group, alike(call)) for call, group in zip(found, each, strict=True)]
+        keys = [_key(group, alike(call)) for call, group in zip(all_calls, each, strict=True)]
         groups = _sum_by(each, keys)
-        chosen = _choose(groups, counted - sum(aside.values()))
+        chosen = _choose(groups, counted - sum(unassigned.values()))
         if chosen is not None:
             differ = [group for group in chosen if group.extra]
             merged = _sum_by(differ, [_key(group) for group in differ])
-            return _text(merged, aside)
+            return _text(merged, unassigned)
     return UNEXPLAINED
 
 
@@ -156,14 +156,14 @@ def _verb(group: _Group) -> str:
     return "adds to" if group.extra > 0 else "counts"
 
 
-def _text(groups: list[_Group], aside: Mapping[str, int]) -> str:
+def _text(groups: list[_Group], unassigned: Mapping[str, int]) -> str:
     """Write the differences, the largest first."""
     groups.sort(key=lambda group: -abs(group.extra))
     parts = [_item(group) for group in groups[:MOST_ITEMS]]
     rest = groups[MOST_ITEMS:]
     if rest:
         parts.append(f"{len(rest)} more ({_signed(sum(group.extra for group in rest))})")
-    parts += [f"adds {what} ({_signed(amount)})" for what, amount in aside.items()]
+    parts += [f"adds {what} ({_signed(amount)})" for what, amount in unassigned.items()]
     return "; ".join(parts)
 
 

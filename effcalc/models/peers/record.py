@@ -18,15 +18,15 @@ Kwargs = Mapping[str, Any]
 
 
 class PeerCount(NamedTuple):
-    """What a counter found: its MACs for the whole batch, and parameters where it tells them.
+    """What a counter counted: MACs of the whole batch, and parameters where it reports them.
 
-    `aside` are MACs among them that the counter itself lays to something that is no operator of
-    the network, each with a few words.
+    `unassigned` are MACs among them that belong to no operator of the network, by a few words
+    on each.
     """
 
     macs: float | None
     params: float | None = None
-    aside: Mapping[str, int] = {}
+    unassigned: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,13 +35,13 @@ def select(names: str) -> tuple[Peer, ...]:
         if name == "all":
             chosen |= PEERS
             continue
-        found = {p.name: p for p in PEERS.values() if name in (p.name, p.package)}
-        if not found:
+        matches = {p.name: p for p in PEERS.values() if name in (p.name, p.package)}
+        if not matches:
             raise InputError(
-                f"--against: there is no counter {one_line(name, limit=60)!r}"
+                f"`against`: there is no counter {one_line(name, limit=60)!r}"
                 f"{suggest(name, PEERS)}; known: {', '.join(PEERS)}, all"
             )
-        chosen |= found
+        chosen |= matches
     if not chosen:
-        raise InputError(f"--against: name a counter: {', '.join(PEERS)}, or all")
+        raise InputError(f"`against`: name a counter: {', '.join(PEERS)}, or all")
     return tuple(chosen.values())

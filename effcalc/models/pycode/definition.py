@@ -96,9 +96,9 @@ class Definition:
 
     def arguments(self, number: int) -> dict[str, Any]:
         """Arguments that build instance `number`."""
-        found = {p.name: p.values[number] for p in self.parameters}
-        found |= {f.name: f.present[number] for f in self.flags}
-        return {name: value for name, value in found.items() if value is not Absent}
+        values = {p.name: p.values[number] for p in self.parameters}
+        values |= {f.name: f.present[number] for f in self.flags}
+        return {name: value for name, value in values.items() if value is not Absent}
 
     def signature(self) -> Signature:
         """Return what a caller must know."""
@@ -129,10 +129,10 @@ def define(instances: Sequence[Instance], known: Known) -> Iterator[Definition]:
         alike: list[Instance] = []
         alias: Mapping[str, int] = {}
         for instance in rest:
-            found = _merged(template, [template, *alike, instance])
-            if found is not None:
+            merged = _merged(template, [template, *alike, instance])
+            if merged is not None:
                 alike.append(instance)
-                alias = found
+                alias = merged
         rest = [i for i in rest if not any(i is other for other in alike)]
         yield _parametrised(template, alike, alias, known)
 
@@ -183,8 +183,8 @@ def _needed_aliases(
     def read(slots: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         for slot, want in zip(slots, wanted, strict=True):
             if value[slot] != want:
-                found = [s for s, v in value.items() if v == want and s < slot]
-                needed[absent.get(slot, "")] = found[-1] if found else -1
+                earlier = [s for s, v in value.items() if v == want and s < slot]
+                needed[absent.get(slot, "")] = earlier[-1] if earlier else -1
                 value[slot] = want
 
     for step in template.part.steps:

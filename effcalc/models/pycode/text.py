@@ -33,14 +33,14 @@ def call_text(head: str, arguments: Sequence[str], tail: str = "", indent: int =
     return f"{space}{head}(\n{each}{space}){tail}"
 
 
-def function_text(made: Definition, name: str, doc: str, known: Known) -> str:
+def function_text(definition: Definition, name: str, doc: str, known: Known) -> str:
     """Write a function that makes an `nn.Sequential`."""
     lines = "".join(
-        call_text(f'"{child}": {how.path}', _arguments(made, child, known), ",", 16) + "\n"
-        for child, how in made.template.children.items()
+        call_text(f'"{child}": {how.path}', _arguments(definition, child, known), ",", 16) + "\n"
+        for child, how in definition.template.children.items()
     )
     return (
-        f"{call_text(f'def {name}', _signature(made), ' -> nn.Sequential:')}\n"
+        f"{call_text(f'def {name}', _signature(definition), ' -> nn.Sequential:')}\n"
         f'    """{doc}"""\n'
         "    return nn.Sequential(\n"
         "        OrderedDict(\n"
@@ -50,113 +50,122 @@ def function_text(made: Definition, name: str, doc: str, known: Known) -> str:
     )
 
 
-def class_text(made: Definition, name: str, doc: str, known: Known) -> str:
+def class_text(definition: Definition, name: str, doc: str, known: Known) -> str:
     """Write a class whose forward pass calls the children in order."""
     lines = [f"class {name}(nn.Module):", f'    """{doc}"""', ""]
-    signature = ["self", *_signature(made)]
+    signature = ["self", *_signature(definition)]
     lines += [call_text("def __init__", signature, " -> None:", 4), "        super().__init__()"]
-    lines += [f"        self.{key} = {key}" for key in _stored(made)]
-    for child, how in made.template.children.items():
+    lines += [f"        self.{key} = {key}" for key in _stored(definition)]
+    for child, how in definition.template.children.items():
         if isinstance(how, TorchModule):
-            call = call_text(how.path, _arguments(made, child, known))
-            flag = _flag(made, child)
+            call = call_text(how.path, _arguments(definition, child, known))
+            flag = _flag(definition, child)
             if flag is not None:
-                other = "None" if _conditional(made, child) else "nn.Identity()"
+                other = "None" if _conditional(definition, child) else "nn.Identity()"
                 call = f"{call} if {flag.name} else {other}"
             line = f"        self.{child} = {call}"
             if len(line) > WIDTH and flag is None:
                 head = f"self.{child} = {how.path}"
-                line = call_text(head, _arguments(made, child, known), "", 8)
+                line = call_text(head, _arguments(definition, child, known), "", 8)
             elif len(line) > WIDTH:
                 line = f"        self.{child} = (\n            {call}\n        )"
             lines.append(line)
     lines.append("")
-    inputs = [f"{_input(i)}: Tensor" for i in range(made.template.part.inputs)]
-    results = made.template.part.results
+    inputs = [f"{_input(i)}: Tensor" for i in range(definition.template.part.inputs)]
+    results = definition.template.part.results
     kind = "Tensor" if len(results) == 1 else f"tuple[{', '.join(['Tensor'] * len(results))}]"
     lines.append(call_text("def forward", ["self", *inputs], f" -> {kind}:", 4))
-    lines += _forward(made)
+    lines += _forward(definition)
     return "\n".join(lines) + "\n"
 
 
-def _signature(made: Definition) -> list[str]:
-    found = []
-    for p in made.parameters:
+def _signature(definition: Definition) -> list[str]:
+    parameters = []
+    for p in definition.parameters:
         kind = type(next(v for v in p.values if v is not Absent)).__name__
-        found.append(f"{p.name}: {kind}" + ("" if p.default is Absent else f" = {p.default!r}"))
-    return found + [f"{f.name}: bool = {f.default}" for f in made.flags]
+        parameters.append(
+            f"{p.name}: {kind}" + ("" if p.default is Absent else f" = {p.default!r}")
+        )
+    return parameters + [f"{f.name}: bool = {f.default}" for f in definition.flags]
 
 
-def _arguments(made: Definition, child: str, known: Known) -> list[str]:
+def _arguments(definition: Definition, child: str, known: Known) -> list[str]:
     """Arguments of a child's constructor, without those that are its defaults."""
-    how = made.template.children[child]
-    found: list[str] = []
+    how = definition.template.children[child]
+    arguments: list[str] = []
     named = False
     for key in how.arguments:
-        value = _value(made, child, key, known)
+        value = _value(definition, child, key, known)
         if value is None:
             named = True
             continue
         optional = default_of(how, key, known) is not Absent
         named = named or optional or not positional(key)
-        found.append(f"{key}={value}" if named else value)
-    return found
+        arguments.append(f"{key}={value}" if named else value)
+    return arguments
 
 
-def _value(made: Definition, child: str, key: str, known: Known) -> str | None:
+def _value(definition: Definition, child: str, key: str, known: Known) -> str | None:
     """Text of a child's argument: a parameter's name or a literal; None for its default."""
-    for p in made.parameters:
+    for p in definition.parameters:
         if (child, key) in p.slots:
             return p.name
-    literal = made.literals[child, key]
+    literal = definition.literals[child, key]
     if literal == KERNEL_HALF:
-        return f"{_value(made, child, 'kernel_size', known)} // 2"
-    default = default_of(made.template.children[child], key, known)
+        return f"{_value(definition, child, 'kernel_size', known)} // 2"
+    default = default_of(definition.template.children[child], key, known)
     return None if default is not Absent and literal == default else repr(literal)
 
 
-def _stored(made: Definition) -> list[str]:
+def _stored(definition: Definition) -> list[str]:
     """Parameters and flags that the forward pass needs."""
-    functions = [c for c, how in made.template.children.items() if isinstance(how, TorchFunction)]
-    found = [p.name for p in made.parameters if any(child in functions for child, _ in p.slots)]
-    return found + [
-        f.name for f in made.flags if _bypassed(made, f) and not _has_module(made, f.name)
+    functions = [
+        c for c, how in definition.template.children.items() if isinstance(how, TorchFunction)
+    ]
+    names = [
+        p.name for p in definition.parameters if any(child in functions for child, _ in p.slots)
+    ]
+    return names + [
+        f.name
+        for f in definition.flags
+        if _bypassed(definition, f) and not _has_module(definition, f.name)
     ]
 
 
-def _flag(made: Definition, child: str) -> Flag | None:
-    return next((f for f in made.flags if child in f.children), None)
+def _flag(definition: Definition, child: str) -> Flag | None:
+    return next((f for f in definition.flags if child in f.children), None)
 
 
-def _has_module(made: Definition, child: str) -> bool:
-    return isinstance(made.template.children.get(child), TorchModule)
+def _has_module(definition: Definition, child: str) -> bool:
+    return isinstance(definition.template.children.get(child), TorchModule)
 
 
-def _bypassed(made: Definition, flag: Flag) -> bool:
+def _bypassed(definition: Definition, flag: Flag) -> bool:
     """Whether the forward pass must ask for a flag: an identity in place of a child won't do."""
-    first = {step.child: step.reads[0] for step in made.template.part.steps}
+    first = {step.child: step.reads[0] for step in definition.template.part.steps}
     return any(
-        not _has_module(made, child) or made.alias[child] != first[child] for child in flag.children
+        not _has_module(definition, child) or definition.alias[child] != first[child]
+        for child in flag.children
     )
 
 
-def _conditional(made: Definition, child: str) -> bool:
-    flag = _flag(made, child)
-    return flag is not None and _bypassed(made, flag)
+def _conditional(definition: Definition, child: str) -> bool:
+    flag = _flag(definition, child)
+    return flag is not None and _bypassed(definition, flag)
 
 
 def _input(number: int) -> str:
     return "x" if number == 0 else f"x{number}"
 
 
-def _forward(made: Definition) -> list[str]:
+def _forward(definition: Definition) -> list[str]:
     """Lines of the forward pass; a variable is used again once its value is no longer needed."""
-    part = made.template.part
+    part = definition.template.part
     last: dict[int, int] = {}
     for index, step in enumerate(part.steps):
         last.update(dict.fromkeys(step.reads, index))
-        if _conditional(made, step.child):
-            last[made.alias[step.child]] = index
+        if _conditional(definition, step.child):
+            last[definition.alias[step.child]] = index
     last.update(dict.fromkeys(part.results, len(part.steps)))
     names = {slot: _input(slot) for slot in range(part.inputs)}
     lines: list[str] = []
@@ -169,10 +178,10 @@ def _forward(made: Definition) -> list[str]:
         )
 
     for index, step in enumerate(part.steps):
-        expression = _expression(made, step.child, [names[slot] for slot in step.reads])
-        flag = _flag(made, step.child) if _conditional(made, step.child) else None
+        expression = _expression(definition, step.child, [names[slot] for slot in step.reads])
+        flag = _flag(definition, step.child) if _conditional(definition, step.child) else None
         if flag is not None:
-            replacement = made.alias[step.child]
+            replacement = definition.alias[step.child]
             name = names[replacement]
             if last[replacement] > index:
                 name = fresh(step.child, index)
@@ -180,7 +189,9 @@ def _forward(made: Definition) -> list[str]:
                 asked = None
             if asked != flag:
                 present = flag.name
-                test = f"self.{present}" + (" is not None" if _has_module(made, present) else "")
+                test = f"self.{present}" + (
+                    " is not None" if _has_module(definition, present) else ""
+                )
                 lines.append(f"        if {test}:")
             lines.append(f"            {name} = {expression}")
             names[step.makes[0]] = name
@@ -204,14 +215,14 @@ def _forward(made: Definition) -> list[str]:
     return lines
 
 
-def _expression(made: Definition, child: str, values: Sequence[str]) -> str:
-    how = made.template.children[child]
+def _expression(definition: Definition, child: str, values: Sequence[str]) -> str:
+    how = definition.template.children[child]
     if isinstance(how, TorchModule):
         return f"self.{child}({', '.join(values)})"
     rest = {}
     for key in how.arguments:
-        names = [p.name for p in made.parameters if (child, key) in p.slots]
-        rest[key] = f"self.{names[0]}" if names else repr(made.literals[child, key])
+        names = [p.name for p in definition.parameters if (child, key) in p.slots]
+        rest[key] = f"self.{names[0]}" if names else repr(definition.literals[child, key])
     if how.path in _INFIX:
         left, right = [*values, *rest.values()]
         space = "" if how.path == "torch:pow" else " "

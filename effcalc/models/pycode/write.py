@@ -103,21 +103,21 @@ def _add(written: _Written, parts: Sequence[tuple[ModuleNode, str]]) -> None:
             key = (label,)
         alike.setdefault(key, []).append(instance)
     for (label, *_), instances in alike.items():
-        for made in define(instances, written.known):
-            sequence = not made.flags and is_chain(made.template)
+        for definition in define(instances, written.known):
+            sequence = not definition.flags and is_chain(definition.template)
             name = label if sequence else _camel(label)
             count = sum(re.fullmatch(rf"{name}\d*", other) is not None for other in written.known)
             name += str(count + 1) * (count > 0)
             about = BLOCKS[label].__doc__ if label in BLOCKS else None
-            parts_named = ", ".join(made.template.children)
+            parts_named = ", ".join(definition.template.children)
             doc = (
                 about.partition("\n")[0] if about else f"{parts_named[0].upper()}{parts_named[1:]}."
             )
             text = function_text if sequence else class_text
-            written.texts.append(text(made, name, doc, written.known))
-            written.known[name] = made.signature()
-            for number, instance in enumerate(made.instances):
-                written.how[instance.part.path] = TorchModule(name, made.arguments(number))
+            written.texts.append(text(definition, name, doc, written.known))
+            written.known[name] = definition.signature()
+            for number, instance in enumerate(definition.instances):
+                written.how[instance.part.path] = TorchModule(name, definition.arguments(number))
 
 
 def _layer(call: OperatorCall, written: _Written) -> TorchModule | TorchFunction:

@@ -1,14 +1,28 @@
 """One record per operator; importing this package registers them all."""
 
-from effcalc.network.ops import attention, fourier, matmul, moving, pointwise, recurrent, vision
+from effcalc.network.ops import (
+    attention,
+    fourier,
+    gradients,
+    layers,
+    matmul,
+    moving,
+    pointwise,
+    recurrent,
+    vision,
+)
 from effcalc.network.ops.core import (
+    BY_ONNX,
     BY_TORCH,
     OPS,
     Cost,
+    OnnxCall,
+    OnnxNode,
     Op,
     TorchFunction,
     TorchModule,
     cost,
+    from_onnx,
     macs,
     register,
     total,
@@ -16,9 +30,12 @@ from effcalc.network.ops.core import (
 from effcalc.network.ops.custom import formula
 
 __all__ = [
+    "BY_ONNX",
     "BY_TORCH",
     "OPS",
     "Cost",
+    "OnnxCall",
+    "OnnxNode",
     "Op",
     "TorchFunction",
     "TorchModule",
@@ -26,6 +43,9 @@ __all__ = [
     "cost",
     "formula",
     "fourier",
+    "from_onnx",
+    "gradients",
+    "layers",
     "macs",
     "matmul",
     "moving",

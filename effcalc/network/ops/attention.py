@@ -10,7 +10,15 @@ from __future__ import annotations
 import math
 
 from effcalc.network.network import OperatorCall
-from effcalc.network.ops.core import Op, first_output_written, register
+from effcalc.network.ops.autocast import low
+from effcalc.network.ops.core import (
+    OnnxCall,
+    OnnxNode,
+    Op,
+    first_output_written,
+    register,
+    widest,
+)
 
 CPU_KEY_BLOCK = 512
 """Keys of one block of torch's CPU kernel; a block that a causal mask cuts is computed whole."""
@@ -58,7 +66,7 @@ def attention_softmax(call: OperatorCall) -> int:
 
 
 def attention_backward_macs(call: OperatorCall) -> int:
-    """Five products: the scores again, and the gradients of q, k (E each), v and p (Ev each).
+    """Five products: the scores recomputed, and the gradients of q, k (E each), v and p (Ev each).
 
     Operands: gradient of the output, q, k, v, ...
     """
@@ -67,7 +75,7 @@ def attention_backward_macs(call: OperatorCall) -> int:
 
 
 def attention_backward_softmax(call: OperatorCall) -> int:
-    """The probabilities again and the gradient of the scores: two results for each pair."""
+    """The probabilities recomputed, and the gradient of the scores: two results for each pair."""
     return 2 * _pairs(call, 1)
 
 
@@ -109,6 +117,13 @@ def encoder_layer_elementwise(call: OperatorCall) -> int:
     return n * heads * length * length + n * length * (4 * d + hidden)
 
 
+def _from_onnx(node: OnnxNode) -> OnnxCall:
+    if any(len(t.shape) != 4 for t in node.operands[:3]):
+        raise ValueError("attention over packed heads")
+    causal = bool(node.attrs.get("is_causal", 0))
+    return OnnxCall("attention", node.operands, attrs={"is_causal": causal})
+
+
 _FUSED = ("flash", "efficient", "cudnn", "fused")
 _SUFFIX = {"fused": "_attention_overrideable"}
 
@@ -120,6 +135,7 @@ register(
             macs=attention_macs,
             elementwise=attention_softmax,
             traffic=first_output_written,
+            autocast=widest if backend == "fused" else low,
         )
         for backend in _FUSED
     ),
@@ -133,13 +149,21 @@ register(
         for backend in _FUSED
     ),
     # Of an ONNX file, whatever runs it.
-    Op("attention", macs=attention_macs, elementwise=attention_softmax),
+    Op(
+        "attention",
+        macs=attention_macs,
+        elementwise=attention_softmax,
+        autocast=low,
+        onnx=("Attention",),
+        from_onnx=_from_onnx,
+    ),
     Op(
         "attention_flash_cpu",
         ("aten::_scaled_dot_product_flash_attention_for_cpu",),
         macs=attention_macs,
         elementwise=attention_softmax,
         traffic=first_output_written,
+        autocast=low,
     ),
     Op(
         "attention_flash_cpu_backward",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from effcalc.base.units import dtype_bytes
-from effcalc.network.network import OperatorCall, Shape
+from effcalc.network.network import OperatorCall, Shape, Tensor
 
 Formula = Callable[[OperatorCall], int]
 
@@ -142,23 +142,25 @@ class SavedForBackward(NamedTuple):
 
     `operands` and `outputs` are the positions of the tensors kept; `if_other_needs_grad` keeps
     each of two operands where the other needs a gradient. An operator in place that keeps its
-    first operand keeps a copy of it. `made` lists what the forward makes for the backward alone,
-    as (shape, dtype): statistics, masks. `new_storage`: in training the result is new memory.
+    first operand keeps a copy of it. `extra` lists tensors that the forward allocates for the
+    backward alone, as (shape, dtype): statistics, masks. `new_storage`: in training the result is
+    new memory.
 
     An operand's gradient is new memory of its shape, but for the positions in `same`, where it is
-    the result's gradient itself (a sum, a view). Where gradients are made `apart`, one operator
-    after the other, each has the result's shape first and is then summed to its operand's, and
-    `scratch` says how many more tensors of that size each is made of. `differentiable`: false
-    where there are none.
+    the result's gradient itself (a sum, a view), or with `slices` a part of it. With `per_operand`
+    the gradients are computed one operator after the other: each has the result's shape first and
+    is then summed to its operand's, and `scratch` says how many more tensors of that size the last
+    one needs. `differentiable`: false where there are none.
     """
 
     operands: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
     if_other_needs_grad: bool = False
-    made: tuple[tuple[Shape, str], ...] = ()
+    extra: tuple[tuple[Shape, str], ...] = ()
     new_storage: bool = False
     same: tuple[int, ...] = ()
-    apart: bool = False
+    slices: bool = False
+    per_operand: bool = False
     scratch: int = 0
     differentiable: bool = True
 
@@ -167,14 +169,48 @@ Saves = Callable[[OperatorCall, str], SavedForBackward]
 """From a layer and the kind of device ("cpu", "cuda") to what autograd keeps of it."""
 
 
-class Op(NamedTuple):
-    """An operator: its name, the torch operators it serves, and its formulas over a `OperatorCall`.
+Precision = Literal["low", "float32", "statistics", "widest"]
+"""What torch.autocast has an operator compute in: the lower precision; float32; the widest dtype of
+its operands, as they are ("statistics": but results after the first are float32)."""
 
-    `torch` names are without overload ("aten::convolution"). `free` marks an operator that is
-    known to compute nothing (a view, an allocation): not the same as one without a record, which
-    is unknown and reported as such. `build` says how torch runs a layer that a block added; paths
-    are text, so that no record needs torch. `saves` says what training keeps of a layer; without
-    it nobody knows, which a prediction of memory reports.
+Autocast = Callable[[OperatorCall, str], Precision]
+"""From a call and the kind of device ("cpu", "cuda") to its precision under autocast."""
+
+
+def widest(call: OperatorCall, device: str) -> Precision:
+    """Rule of an operator that is on none of autocast's lists."""
+    return "widest"
+
+
+class OnnxNode(NamedTuple):
+    """A node of an ONNX graph: its operator's name, its operands and attributes."""
+
+    type: str
+    operands: tuple[Tensor, ...]
+    attrs: Mapping[str, Any]
+
+
+class OnnxCall(NamedTuple):
+    """A node as a call of the operator `op` of ours."""
+
+    op: str
+    operands: tuple[Tensor, ...]
+    memory: Literal["new", "view"] = "new"
+    attrs: Mapping[str, Any] = {}
+
+
+class Op(NamedTuple):
+    """All that is known of an operator: its names, its formulas over an `OperatorCall`, its rules.
+
+    `torch` are the operators of torch that it serves, without overload ("aten::convolution").
+    `free` marks an operator that is known to compute nothing (a view, an allocation): not the same
+    as one without a record, which is unknown and reported as such. `build` says how torch runs a
+    call that a block added; paths are text, so that no record needs torch. `saves` says what
+    training keeps of a call; without it that is unknown, which a prediction of memory reports.
+    `autocast` says what precision it gets in mixed precision. `onnx` are the operators of ONNX that
+    it serves; where their operands or attributes are others than torch's, `from_onnx` translates,
+    to a call of this or another record, and raises `IndexError`, `KeyError` or `ValueError` for a
+    node that has no such call.
     """
 
     name: str
@@ -186,6 +222,9 @@ class Op(NamedTuple):
     free: bool = False
     build: Callable[[OperatorCall], TorchModule | TorchFunction] | None = None
     saves: Saves | None = None
+    autocast: Autocast = widest
+    onnx: tuple[str, ...] = ()
+    from_onnx: Callable[[OnnxNode], OnnxCall] | None = None
 
 
 def aten(names: str) -> tuple[str, ...]:
@@ -193,20 +232,54 @@ def aten(names: str) -> tuple[str, ...]:
     return tuple(f"aten::{name}" for name in names.split())
 
 
+def elementwise(
+    name: str,
+    saves: Saves | None = None,
+    *,
+    torch: str | None = None,
+    more: str = "",
+    onnx: str = "",
+    **fields: Any,
+) -> Op:
+    """Return the record of an operator that counts one for each element of its first output.
+
+    It serves torch's operator of its name and that in place (which not every one has), or those in
+    `torch`, and `more`; `fields` are others of the record.
+    """
+    served = aten(f"{name} {name}_" if torch is None else torch) + aten(more)
+    names = tuple(onnx.split())
+    return Op(name, served, elementwise=per_output, saves=saves, onnx=names, **fields)
+
+
 OPS: dict[str, Op] = {}
 BY_TORCH: dict[str, Op] = {}
+BY_ONNX: dict[str, Op] = {}
 
 
 def register(*ops: Op) -> None:
-    """Add records; a torch operator belongs to one record alone."""
+    """Add records; an operator of torch or ONNX belongs to one record alone."""
     for op in ops:
         if op.name in OPS:
             raise ValueError(f"two records named {op.name!r}")
         OPS[op.name] = op
-        for name in op.torch:
-            if name in BY_TORCH:
-                raise ValueError(f"{name} belongs to {BY_TORCH[name].name!r} and {op.name!r}")
-            BY_TORCH[name] = op
+        for index, names in ((BY_TORCH, op.torch), (BY_ONNX, op.onnx)):
+            for name in names:
+                if name in index:
+                    raise ValueError(f"{name} belongs to {index[name].name!r} and {op.name!r}")
+                index[name] = op
+
+
+def from_onnx(node: OnnxNode) -> OnnxCall | None:
+    """Return a node as a call of one of the operators, or None where there is none."""
+    op = BY_ONNX.get(node.type)
+    if op is None:
+        return None
+    if op.from_onnx is None:
+        return OnnxCall(op.name, node.operands)
+    try:
+        return op.from_onnx(node)
+    except (IndexError, KeyError, ValueError):
+        return None
 
 
 def cost(call: OperatorCall) -> Cost:

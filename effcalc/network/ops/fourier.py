@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from effcalc.network.network import OperatorCall, Tensor
+from effcalc.network.ops.autocast import float32_on_cpu
 from effcalc.network.ops.core import Op, register
 
 
@@ -35,7 +36,7 @@ def real_output_flops(call: OperatorCall) -> int:
 
 
 register(
-    Op("fft", ("aten::_fft_c2c",), flops_other=complex_flops),
-    Op("rfft", ("aten::_fft_r2c",), flops_other=real_input_flops),
-    Op("irfft", ("aten::_fft_c2r",), flops_other=real_output_flops),
+    Op("fft", ("aten::_fft_c2c",), flops_other=complex_flops, autocast=float32_on_cpu),
+    Op("rfft", ("aten::_fft_r2c",), flops_other=real_input_flops, autocast=float32_on_cpu),
+    Op("irfft", ("aten::_fft_c2r",), flops_other=real_output_flops, autocast=float32_on_cpu),
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 from effcalc.network.network import OperatorCall
-from effcalc.network.ops.core import Op, TorchModule, aten, register
+from effcalc.network.ops.autocast import float32, low
+from effcalc.network.ops.core import OnnxCall, OnnxNode, Op, TorchModule, aten, register
 from effcalc.network.ops.saving import keeps
 
 
@@ -169,6 +170,27 @@ def _linear_module(call: OperatorCall) -> TorchModule:
     )
 
 
+def _product_from_onnx(node: OnnxNode) -> OnnxCall:
+    """Gemm is A·B + C with either transposed, MatMul A·B; by a weight either is `linear`."""
+    a, b, *rest = node.operands
+    if node.type == "MatMul":
+        if b.param and len(b.shape) == 2:
+            return OnnxCall("linear", (a, b))
+        return OnnxCall("mm" if len(a.shape) == len(b.shape) == 2 else "bmm", (a, b))
+    if node.attrs.get("transA"):
+        a = a._replace(shape=a.shape[::-1])
+    if node.attrs.get("transB"):
+        return OnnxCall("linear", (a, b, *rest))
+    return OnnxCall("addmm" if rest else "mm", (*rest, a, b))
+
+
+def _einsum_from_onnx(node: OnnxNode) -> OnnxCall:
+    equation = node.attrs["equation"].replace(" ", "")
+    if len(node.operands) != 2 or "." in equation:
+        raise ValueError(equation)
+    return OnnxCall("einsum", node.operands, attrs={"equation": equation})
+
+
 register(
     Op(
         "conv",
@@ -185,6 +207,8 @@ register(
         macs=conv_macs,
         build=_conv_module,
         saves=keeps(0, 1),
+        autocast=low,
+        onnx=("Conv",),
     ),
     Op(
         "conv_transpose",
@@ -195,13 +219,15 @@ register(
         ),
         macs=conv_transpose_macs,
         saves=keeps(0, 1),
+        autocast=low,
+        onnx=("ConvTranspose",),
     ),
     Op(
         "conv_backward",
         ("aten::convolution_backward", "aten::convolution_backward_overrideable"),
         macs=conv_backward_macs,
     ),
-    Op("conv_tbc", ("aten::conv_tbc",), macs=conv_tbc_macs),
+    Op("conv_tbc", ("aten::conv_tbc",), macs=conv_tbc_macs, autocast=low),
     # A matrix product with a transposed weight, which is how torch runs F.linear, is "linear".
     Op(
         "linear",
@@ -209,6 +235,9 @@ register(
         macs=linear_macs,
         build=_linear_module,
         saves=keeps(0, 1),
+        autocast=low,
+        onnx=("Gemm", "MatMul"),
+        from_onnx=_product_from_onnx,
     ),
     Op(
         "mm",
@@ -222,24 +251,26 @@ register(
         ),
         macs=product_macs,
         saves=keeps(0, 1),
+        autocast=low,
     ),
-    Op("bmm", ("aten::bmm",), macs=product_macs, saves=keeps(0, 1)),
-    Op("mv", ("aten::mv",), macs=product_macs, saves=keeps(0, 1)),
+    Op("bmm", ("aten::bmm",), macs=product_macs, saves=keeps(0, 1), autocast=low),
+    Op("mv", ("aten::mv",), macs=product_macs, saves=keeps(0, 1), autocast=low),
     Op(
         "addmm",
         ("aten::addmm", "aten::addmm_", "aten::_addmm_activation"),
         macs=added_product_macs,
         saves=keeps(1, 2),
+        autocast=low,
     ),
     *(
-        Op(name, aten(f"{name} {name}_"), macs=macs, saves=keeps(1, 2))
+        Op(name, aten(f"{name} {name}_"), macs=macs, saves=keeps(1, 2), autocast=low)
         for name, macs in (
             ("baddbmm", added_product_macs),
             ("addmv", added_product_macs),
             ("addbmm", addbmm_macs),
-            ("addr", outer_macs),
         )
     ),
+    Op("addr", aten("addr addr_"), macs=outer_macs, saves=keeps(1, 2)),
     # torch multiplies an (m, 1) by an (n,); the tracer tells it from other products by that.
     Op("outer", macs=outer_macs, saves=keeps(0, 1)),
     Op("dot", ("aten::dot", "aten::vdot"), macs=dot_macs, saves=keeps(0, 1)),
@@ -249,9 +280,9 @@ register(
         macs=grouped_mm_macs,
     ),
     # torch runs an einsum as matrix products; an ONNX file holds it as it is.
-    Op("einsum", macs=einsum_macs),
+    Op("einsum", macs=einsum_macs, autocast=low, onnx=("Einsum",), from_onnx=_einsum_from_onnx),
     Op("bilinear", ("aten::_trilinear",), macs=trilinear_macs),
-    Op("cdist", ("aten::_cdist_forward", "aten::_euclidean_dist"), macs=cdist_macs),
+    Op("cdist", aten("_cdist_forward _euclidean_dist"), macs=cdist_macs, autocast=float32),
     Op("cdist_backward", ("aten::_cdist_backward",), macs=cdist_backward_macs),
     Op("pdist", ("aten::_pdist_forward",), macs=pdist_macs),
     Op("pdist_backward", ("aten::_pdist_backward",), macs=cdist_backward_macs),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from effcalc.network.network import OperatorCall
 from effcalc.network.ops.core import (
+    OnnxCall,
+    OnnxNode,
     Op,
     SavedForBackward,
+    Saves,
     TorchFunction,
     TorchModule,
     aten,
-    each_operand_once,
     gathered,
     nothing_moved,
     only_written,
@@ -28,24 +30,6 @@ VIEWS = """
     row_indices
 """
 
-# Memory asked for and not touched, and questions about a tensor that read no element of it.
-UNTOUCHED = {
-    "empty": (
-        "empty empty_like empty_permuted empty_strided new_empty new_empty_strided "
-        "_efficientzerotensor"
-    ),
-    "resize": "resize resize_ resize_as_ set_ set _resize_output_",
-    "query": (
-        "is_same_size is_pinned is_set_to is_coalesced _has_same_storage_numel dense_dim "
-        "sparse_dim _nnz _dimI _dimV _fused_sdp_choice _assert_async _assert_scalar "
-        "_assert_tensor_metadata _functional_assert_async _functional_assert_scalar "
-        "sym_constrain_range sym_constrain_range_for_size _use_cudnn_ctc_loss record_stream "
-        "_print _linalg_check_errors _nested_get_offsets _nested_get_lengths "
-        "_nested_get_ragged_idx _nested_get_min_seqlen _nested_get_max_seqlen "
-        "_nested_get_jagged_dummy"
-    ),
-}
-
 # Memory filled with values that are known beforehand; an operand gives its shape alone.
 FILLS = """
     arange eye full full_like linspace logspace new_full new_ones new_zeros ones ones_like range
@@ -54,78 +38,10 @@ FILLS = """
     _foreach_zero_
 """
 
-# Each operand is read and each output written.
-COPIES = {
-    "stack": "stack _stack",
-    "clone": "clone lift_fresh_copy _lazy_clone",
-    "to_copy": "_to_copy _pin_memory _conj_copy _neg_view_copy",
-    "item": "_local_scalar_dense",
-    "pad_backward": (
-        "reflection_pad1d_backward reflection_pad2d_backward reflection_pad3d_backward "
-        "replication_pad1d_backward replication_pad2d_backward replication_pad3d_backward"
-    ),
-    "flip": "flip",
-    "roll": "roll",
-    "rot90": "rot90",
-    "repeat": "repeat repeat_interleave",
-    "tril": "tril tril_ triu triu_",
-    "diag": "diag_embed block_diag",
-    "pixel_shuffle": "pixel_shuffle pixel_unshuffle channel_shuffle",
-    "im2col": "im2col unfold_copy",
-    "view_copy": (
-        "view_copy permute_copy transpose_copy t_copy expand_copy slice_copy select_copy "
-        "squeeze_copy unsqueeze_copy split_copy split_with_sizes_copy unbind_copy alias_copy "
-        "detach_copy diagonal_copy as_strided_copy narrow_copy _reshape_copy "
-        "view_as_complex_copy view_as_real_copy"
-    ),
-    "scatter": (
-        "scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ index_add "
-        "index_add_ index_copy index_copy_ index_fill index_fill_ index_put index_put_ "
-        "_index_put_impl_ _unsafe_index_put index_reduce index_reduce_ put put_ masked_scatter "
-        "masked_scatter_ slice_scatter select_scatter diagonal_scatter as_strided_scatter "
-        "embedding_renorm_ _unsafe_masked_index_put_accumulate"
-    ),
-    "view_backward": (
-        "slice_backward select_backward diagonal_backward unfold_backward "
-        "embedding_dense_backward masked_scatter_backward"
-    ),
-    "nonzero": "nonzero nonzero_static masked_select _unique2 unique_dim unique_consecutive",
-    "pack_sequence": "_pack_padded_sequence",
-    "nested": (
-        "_nested_tensor_from_mask _nested_from_padded to_padded_tensor "
-        "_jagged_to_padded_dense_forward _padded_dense_to_jagged_forward"
-    ),
-}
-
 PADS = """
     constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
     replication_pad2d replication_pad3d
 """
-
-GATHERS = {
-    "embedding": "embedding",
-    "gather": "gather index_select index _unsafe_index take _unsafe_masked_index",
-}
-
-
-COPY_SAVES = {
-    "clone": passes_on,
-    "scatter": keeps(1),
-    "nonzero": no_gradient,
-    "item": no_gradient,
-    "stack": keeps_nothing,
-    "to_copy": keeps_nothing,
-    "flip": keeps_nothing,
-    "roll": keeps_nothing,
-    "rot90": keeps_nothing,
-    "repeat": keeps_nothing,
-    "tril": keeps_nothing,
-    "diag": keeps_nothing,
-    "pixel_shuffle": keeps_nothing,
-    "im2col": keeps_nothing,
-    "view_copy": keeps_nothing,
-}
-"""What autograd keeps of the records in COPIES."""
 
 
 def _indices(call: OperatorCall, device: str) -> SavedForBackward:
@@ -142,15 +58,20 @@ def _dropout_saves(call: OperatorCall, device: str) -> SavedForBackward:
     """On CPU the noise in the input's dtype, which multiplies it; on CUDA a mask of bools."""
     x = call.operands[0]
     mask = (x.shape, "bool" if device == "cuda" else x.dtype)
-    return SavedForBackward(made=(mask,), new_storage=True)
+    return SavedForBackward(extra=(mask,), new_storage=True)
 
 
 def _stochastic_depth_saves(call: OperatorCall, device: str) -> SavedForBackward:
     """One number for each sample, with which the branch is multiplied."""
     x = call.operands[0]
     return SavedForBackward(
-        made=(((x.shape[0], *(1 for _ in x.shape[1:])), x.dtype),), new_storage=True
+        extra=(((x.shape[0], *(1 for _ in x.shape[1:])), x.dtype),), new_storage=True
     )
+
+
+def _cat_saves(call: OperatorCall, device: str) -> SavedForBackward:
+    """Each operand's gradient is a slice of the result's."""
+    return SavedForBackward(same=tuple(range(len(call.operands))), slices=True)
 
 
 def _view(call: OperatorCall) -> TorchModule | TorchFunction:
@@ -180,9 +101,35 @@ def _stochastic_depth(call: OperatorCall) -> TorchModule:
     return TorchModule("effcalc.models.modules:StochasticDepth", {"p": call.attrs["rate"]})
 
 
+def _copy(name: str, torch: str, saves: Saves | None = None, onnx: str = "") -> Op:
+    """Return the record of an operator that reads each operand and writes each output."""
+    return Op(name, aten(torch), free=True, saves=saves, onnx=tuple(onnx.split()))
+
+
+def _view_from_onnx(node: OnnxNode) -> OnnxCall:
+    """Take the tensor alone: a shape is an operand in ONNX."""
+    return OnnxCall("view", node.operands[:1], "view")
+
+
 register(
-    Op("view", aten(VIEWS), free=True, traffic=nothing_moved, build=_view, saves=passes_on),
-    Op("fill", aten(FILLS), free=True, traffic=only_written, saves=no_gradient),
+    Op(
+        "view",
+        aten(VIEWS),
+        free=True,
+        traffic=nothing_moved,
+        build=_view,
+        saves=passes_on,
+        onnx=("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"),
+        from_onnx=_view_from_onnx,
+    ),
+    Op(
+        "fill",
+        aten(FILLS),
+        free=True,
+        traffic=only_written,
+        saves=no_gradient,
+        onnx=("ConstantOfShape", "Range", "OneHot", "EyeLike"),
+    ),
     Op(
         "copy",
         ("aten::copy_", "aten::_foreach_copy_"),
@@ -190,20 +137,114 @@ register(
         traffic=overwritten,
         saves=passes_on,
     ),
-    *(
-        Op(n, aten(names), free=True, traffic=nothing_moved, saves=no_gradient)
-        for n, names in UNTOUCHED.items()
+    # Memory asked for and not touched, and questions about a tensor that read no element of it.
+    Op(
+        "empty",
+        aten(
+            "empty empty_like empty_permuted empty_strided new_empty new_empty_strided "
+            "_efficientzerotensor"
+        ),
+        free=True,
+        traffic=nothing_moved,
+        saves=no_gradient,
     ),
-    *(
-        Op(n, aten(names), free=True, traffic=each_operand_once, saves=COPY_SAVES.get(n))
-        for n, names in COPIES.items()
+    Op(
+        "resize",
+        aten("resize resize_ resize_as_ set_ set _resize_output_"),
+        free=True,
+        traffic=nothing_moved,
+        saves=no_gradient,
     ),
-    *(
-        Op(n, aten(names), free=True, traffic=gathered, saves=_indices)
-        for n, names in GATHERS.items()
+    Op(
+        "query",
+        aten(
+            "is_same_size is_pinned is_set_to is_coalesced _has_same_storage_numel dense_dim "
+            "sparse_dim _nnz _dimI _dimV _fused_sdp_choice _assert_async _assert_scalar "
+            "_assert_tensor_metadata _functional_assert_async _functional_assert_scalar "
+            "sym_constrain_range sym_constrain_range_for_size _use_cudnn_ctc_loss record_stream "
+            "_print _linalg_check_errors _nested_get_offsets _nested_get_lengths "
+            "_nested_get_ragged_idx _nested_get_min_seqlen _nested_get_max_seqlen "
+            "_nested_get_jagged_dummy"
+        ),
+        free=True,
+        traffic=nothing_moved,
+        saves=no_gradient,
+        onnx=("Shape", "Size"),
     ),
-    Op("cat", aten("cat _chunk_cat"), free=True, build=_cat, saves=passes_on),
-    Op("pad", aten(PADS), free=True, build=_pad, saves=_pad_saves),
+    _copy("stack", "stack _stack", keeps_nothing),
+    _copy("clone", "clone lift_fresh_copy _lazy_clone", passes_on),
+    _copy(
+        "to_copy",
+        "_to_copy _pin_memory _conj_copy _neg_view_copy",
+        keeps_nothing,
+        onnx="Cast CastLike",
+    ),
+    _copy("item", "_local_scalar_dense", no_gradient),
+    _copy(
+        "pad_backward",
+        "reflection_pad1d_backward reflection_pad2d_backward reflection_pad3d_backward "
+        "replication_pad1d_backward replication_pad2d_backward replication_pad3d_backward",
+    ),
+    _copy("flip", "flip", keeps_nothing),
+    _copy("roll", "roll", keeps_nothing),
+    _copy("rot90", "rot90", keeps_nothing),
+    _copy("repeat", "repeat repeat_interleave", keeps_nothing, onnx="Tile"),
+    _copy("tril", "tril tril_ triu triu_", keeps_nothing, onnx="Trilu"),
+    _copy("diag", "diag_embed block_diag", keeps_nothing),
+    _copy(
+        "pixel_shuffle",
+        "pixel_shuffle pixel_unshuffle channel_shuffle",
+        keeps_nothing,
+        onnx="DepthToSpace SpaceToDepth",
+    ),
+    _copy("im2col", "im2col unfold_copy", keeps_nothing),
+    _copy(
+        "view_copy",
+        "view_copy permute_copy transpose_copy t_copy expand_copy slice_copy select_copy "
+        "squeeze_copy unsqueeze_copy split_copy split_with_sizes_copy unbind_copy alias_copy "
+        "detach_copy diagonal_copy as_strided_copy narrow_copy _reshape_copy "
+        "view_as_complex_copy view_as_real_copy",
+        keeps_nothing,
+        onnx="Transpose Slice Split Expand",
+    ),
+    _copy(
+        "scatter",
+        "scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ index_add "
+        "index_add_ index_copy index_copy_ index_fill index_fill_ index_put index_put_ "
+        "_index_put_impl_ _unsafe_index_put index_reduce index_reduce_ put put_ "
+        "masked_scatter masked_scatter_ slice_scatter select_scatter diagonal_scatter "
+        "as_strided_scatter embedding_renorm_ _unsafe_masked_index_put_accumulate",
+        keeps(1),
+        onnx="ScatterND ScatterElements",
+    ),
+    _copy(
+        "view_backward",
+        "slice_backward select_backward diagonal_backward unfold_backward "
+        "embedding_dense_backward masked_scatter_backward",
+    ),
+    _copy(
+        "nonzero",
+        "nonzero nonzero_static masked_select _unique2 unique_dim unique_consecutive",
+        no_gradient,
+        onnx="NonZero",
+    ),
+    _copy("pack_sequence", "_pack_padded_sequence"),
+    _copy(
+        "nested",
+        "_nested_tensor_from_mask _nested_from_padded to_padded_tensor "
+        "_jagged_to_padded_dense_forward _padded_dense_to_jagged_forward",
+    ),
+    Op("embedding", aten("embedding"), free=True, traffic=gathered, saves=_indices),
+    Op(
+        "gather",
+        aten("gather index_select index _unsafe_index take _unsafe_masked_index"),
+        free=True,
+        traffic=gathered,
+        saves=_indices,
+        onnx=("Gather", "GatherElements", "GatherND"),
+    ),
+    Op("cat", aten("cat _chunk_cat"), free=True, build=_cat, saves=_cat_saves, onnx=("Concat",)),
+    Op("pad", aten(PADS), free=True, build=_pad, saves=_pad_saves, onnx=("Pad",)),
     # At evaluation these are the identity and torch runs nothing.
     Op("dropout", free=True, traffic=nothing_moved, build=_dropout, saves=_dropout_saves),
     Op(

@@ -1,8 +1,8 @@
 """Recurrent layers as fused operators; unfused ones show as matrix products and activations.
 
-`elementwise` is what the unfused cell makes, gate by gate, so that both ways agree: of h units
-a step of an LSTM makes 13h (sums of two projections 4h, four gate activations 4h, three
-products, a sum and a tanh of the cell 5h), a GRU 10h, a plain RNN 2h.
+`elementwise` counts the results of the unfused cell, gate by gate, so that fused and unfused have
+the same figures: of h units a step of an LSTM has 13h (sums of two projections 4h, four gate
+activations 4h, three products, a sum and a tanh of the cell 5h), a GRU 10h, a plain RNN 2h.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from itertools import takewhile
 
 from effcalc.network.network import OperatorCall
-from effcalc.network.ops.core import Op, per_output, register
+from effcalc.network.ops.core import OnnxCall, OnnxNode, Op, per_output, register
 
 # Modes as torch numbers them: RNN with ReLU, RNN with tanh, LSTM, GRU; gates of each.
 _GATES = {0: 1, 1: 1, 2: 4, 3: 3}
@@ -64,24 +64,43 @@ def gru_cell_elementwise(call: OperatorCall) -> int:
     return _RESULTS[3] * call.outputs[0].numel
 
 
-_LAYERS = {
-    "lstm_layer": ("aten::mkldnn_rnn_layer",),
-    "recurrent": ("aten::_cudnn_rnn", "aten::miopen_rnn"),
-}
+def _from_onnx(node: OnnxNode) -> OnnxCall:
+    """X (T, N, I), W (directions, gates·h, I), R (directions, gates·h, h), as torch's fused one."""
+    data, w, r, *rest = node.operands
+    matrices = [t._replace(shape=t.shape[1:]) for t in (w, r)]
+    each = tuple(t._replace(param=f"{t.param}[{i}]") for i in range(w.shape[0]) for t in matrices)
+    flat = tuple(t._replace(shape=(math.prod(t.shape),)) for t in rest)
+    mode, size = {"RNN": 1, "LSTM": 2, "GRU": 3}[node.type], int(node.attrs["hidden_size"])
+    attrs = {"mode": mode, "hidden_size": size}
+    return OnnxCall("recurrent", (data, *each, *flat), attrs=attrs)
+
 
 register(
-    *(
-        Op(name, torch, macs=recurrent_macs, elementwise=recurrent_elementwise)
-        for name, torch in _LAYERS.items()
+    Op(
+        "lstm_layer",
+        ("aten::mkldnn_rnn_layer",),
+        macs=recurrent_macs,
+        elementwise=recurrent_elementwise,
+    ),
+    Op(
+        "recurrent",
+        ("aten::_cudnn_rnn", "aten::miopen_rnn"),
+        macs=recurrent_macs,
+        elementwise=recurrent_elementwise,
+        onnx=("RNN", "LSTM", "GRU"),
+        from_onnx=_from_onnx,
     ),
     *(
         Op(
             f"{name}_backward",
-            tuple(f"{t}_backward" for t in torch),
+            torch,
             macs=recurrent_backward_macs,
             elementwise=recurrent_elementwise,
         )
-        for name, torch in _LAYERS.items()
+        for name, torch in (
+            ("lstm_layer", ("aten::mkldnn_rnn_layer_backward",)),
+            ("recurrent", ("aten::_cudnn_rnn_backward", "aten::miopen_rnn_backward")),
+        )
     ),
     Op("lstm_cell", ("aten::_thnn_fused_lstm_cell",), elementwise=lstm_cell_elementwise),
     Op(

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from effcalc.base.errors import InputError, one_line
-from effcalc.output.embed.regions import Compute, Edit, apply, checked_edits, diff_of
+from effcalc.output.embed.edits import Edit, apply, diff_of
+from effcalc.output.embed.regions import Compute, checked_edits
 from effcalc.output.embed.syntax import Syntax
 from effcalc.output.embed.text import DocumentText
 
@@ -43,10 +44,10 @@ def fill_cells(
         if "effcalc" not in source:
             continue
         at = f"{where}: cell {number}"
-        found = checked_edits(source, document, at, syntax, compute)
-        if found:
-            diff += diff_of(source, found, at)
-            edits += _raw_edits(text, cell, found)
+        changes = checked_edits(source, document, at, syntax, compute)
+        if changes:
+            diff += diff_of(source, changes, at)
+            edits += _raw_edits(text, cell, changes)
     return apply(text, edits), diff
 
 

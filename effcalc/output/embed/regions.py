@@ -1,15 +1,15 @@
-"""Fill the regions of one document."""
+"""The regions of one document, and what fills them."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
-from effcalc.base.errors import EffcalcError, InputError, one_line
-from effcalc.output.embed.syntax import Marker, Syntax, syntax_of
-from effcalc.output.embed.text import NEWLINE, DocumentText, Lines, decode, has_surrogates
+from effcalc.base.errors import EffcalcError, InputError
+from effcalc.output.embed.edits import Edit, apply
+from effcalc.output.embed.syntax import Marker, Syntax
+from effcalc.output.embed.text import NEWLINE, DocumentText, Lines, has_surrogates
 
 MAX_REGIONS = 10_000
 
@@ -36,47 +36,6 @@ class Region(NamedTuple):
     line: int
 
 
-class Edit(NamedTuple):
-    """New text for a stretch of a document."""
-
-    start: int
-    end: int
-    new: str
-
-
-class Filled(NamedTuple):
-    """A document filled: its bytes, and the lines of a diff, none where nothing changed."""
-
-    data: bytes
-    diff: list[str]
-
-
-def fill(data: bytes, name: str, compute: Compute) -> Filled:
-    """Return the document with the output of its commands; `name` says what kind it is.
-
-    Raises `InputError` with the file and line of a marker that is broken, and whatever `compute`
-    raises with the place of its region.
-    """
-    syntax = syntax_of(name)
-    where = one_line(name)
-    document = decode(data, where)
-    if "effcalc" not in document.text:
-        return Filled(data, [])
-    if name.lower().endswith(".ipynb"):
-        from effcalc.output.embed.notebook import fill_cells
-
-        text, diff = fill_cells(document, where, syntax, compute)
-    else:
-        edits = checked_edits(document.text, document, where, syntax, compute)
-        text, diff = apply(document.text, edits), diff_of(document.text, edits, where)
-    if not diff:
-        return Filled(data, [])
-    try:
-        return Filled(document.encode(text), diff)
-    except UnicodeEncodeError:
-        raise InputError(f"{where}: the output cannot be written as {document.encoding}") from None
-
-
 def checked_edits(
     text: str, document: DocumentText, where: str, syntax: Syntax, compute: Compute
 ) -> list[Edit]:
@@ -100,7 +59,7 @@ def checked_edits(
 def regions(text: str, syntax: Syntax, where: str) -> list[Region]:
     """Find the regions of a document; unclosed and nested ones are an `InputError`."""
     lines = Lines(text)
-    found: list[Region] = []
+    result: list[Region] = []
     opened: Marker | None = None
     for marker in syntax.find(text, syntax.literal(text)):
         at = f"{where}: line {lines.number(marker.start)}"
@@ -118,14 +77,14 @@ def regions(text: str, syntax: Syntax, where: str) -> list[Region]:
         elif opened.style != marker.style:
             raise InputError(f"{at}: this end is not the kind of comment that its region began in")
         else:
-            found.append(_region(text, opened, marker, lines))
+            result.append(_region(text, opened, marker, lines))
             opened = None
     if opened is not None:
         line = lines.number(opened.start)
         raise InputError(f"{where}: line {line}: the region has no `effcalc end`")
-    if len(found) > MAX_REGIONS:
+    if len(result) > MAX_REGIONS:
         raise InputError(f"{where}: holds more than {MAX_REGIONS:,} regions")
-    return found
+    return result
 
 
 def _region(text: str, begin: Marker, end: Marker, lines: Lines) -> Region:
@@ -206,53 +165,3 @@ def _written(new: str, document: DocumentText, syntax: Syntax) -> str:
 
 def _other(text: str) -> str:
     return next(c for c in text if not c.isascii())
-
-
-def apply(text: str, edits: Sequence[Edit]) -> str:
-    """Return the text with all edits, which are in order, made."""
-    pieces, at = [], 0
-    for edit in edits:
-        pieces += [text[at : edit.start], edit.new]
-        at = edit.end
-    return "".join([*pieces, text[at:]])
-
-
-def diff_of(text: str, edits: Sequence[Edit], where: str) -> list[str]:
-    """Return a unified diff that shows each edit, with the numbers of its lines."""
-    if not edits:
-        return []
-    lines = Lines(text)
-    out = [f"--- {where}", f"+++ {where}"]
-    shift = 0
-    for first, last, group in _groups(edits, lines):
-        start, end = lines.start(first), lines.end(last)
-        local = [Edit(e.start - start, e.end - start, e.new) for e in group]
-        old = text[start:end]
-        a, b = (NEWLINE.sub("\n", t).splitlines() for t in (old, apply(old, local)))
-        hunks = list(difflib.unified_diff(a, b, lineterm=""))[2:]
-        out += [_shifted(x, first - 1, shift) if x.startswith("@@ ") else x for x in hunks]
-        shift += len(b) - len(a)
-    return out
-
-
-def _groups(edits: Sequence[Edit], lines: Lines) -> Iterator[tuple[int, int, list[Edit]]]:
-    """Put edits that share lines together: first line, last line, edits."""
-    group: list[Edit] = []
-    first = last = 0
-    for edit in edits:
-        a, b = lines.number(edit.start), lines.number(max(edit.start, edit.end - 1))
-        if group and a > last:
-            yield first, last, group
-            group = []
-        if not group:
-            first = a
-        last = max(last, b)
-        group.append(edit)
-    if group:
-        yield first, last, group
-
-
-def _shifted(hunk: str, lines: int, more: int) -> str:
-    """Put the numbers of a hunk's lines, counted from its own start, into the document's."""
-    old, new = (re.findall(rf"\{sign}([0-9]+)(,[0-9]+)?", hunk)[0] for sign in "-+")
-    return f"@@ -{int(old[0]) + lines}{old[1]} +{int(new[0]) + lines + more}{new[1]} @@"

@@ -15,9 +15,9 @@ from effcalc.output.embed.literal import (
     Literal,
     html_literal,
     latex_literal,
-    markdown_literal,
     rst_literal,
 )
+from effcalc.output.embed.markdown import markdown_literal
 from effcalc.output.formats import FORMATS
 
 
@@ -53,10 +53,11 @@ _LINE_END = re.compile(r"[\r\n]|\Z")
 def html_comments(text: str, literal: Literal) -> Iterator[Marker]:
     """Find `<!-- effcalc: … -->`, which may span lines and stand inside one."""
     at = text.find("<!--")
+    last = text.rfind("-->")  # so that many open comments are not each looked at to the end
     while at >= 0:
         end = literal(at)
         if end is None:
-            close = text.find("-->", at + 4)
+            close = text.find("-->", at + 4) if at + 4 <= last else -1
             body = text[at + 4 : close if close >= 0 else at + 400]
             end = close + 3 if close >= 0 else len(text)
             match = _COMMENT.match(body) if close < 0 else _COMMENT.fullmatch(body)
@@ -102,10 +103,10 @@ _myst_comments = _line_comments("myst", _MYST)
 
 
 def _markdown_comments(text: str, literal: Literal) -> Iterator[Marker]:
-    found = [*html_comments(text, literal)]
+    markers = [*html_comments(text, literal)]
     if "%" in text:
-        found += _myst_comments(text, literal)
-    return iter(sorted(found, key=lambda marker: marker.start))
+        markers += _myst_comments(text, literal)
+    return iter(sorted(markers, key=lambda marker: marker.start))
 
 
 def _url(path: str) -> str:
@@ -127,7 +128,7 @@ def _rst_image(path: str, alt: str) -> str:
 def _latex_image(path: str, alt: str) -> str:
     if not path.lower().endswith(".png") or re.search(r"[^A-Za-z0-9/._+-]", path):
         raise InputError(
-            "--output: LaTeX includes a .png whose path has letters, digits and ._+- alone"
+            "`output`: LaTeX includes a .png whose path has letters, digits and ._+- alone"
         )
     return f"\\includegraphics[width=\\linewidth]{{{path}}}"
 
@@ -195,7 +196,7 @@ def syntax_of(name: str) -> Syntax:
     lower = name.lower()
     if lower.endswith(NOTEBOOK):
         return MARKDOWN
-    found = next((s for s in SYNTAXES if lower.endswith(s.suffixes)), None)
-    if found is None:
+    syntax = next((s for s in SYNTAXES if lower.endswith(s.suffixes)), None)
+    if syntax is None:
         raise InputError(f"{name}: is no document that effcalc fills ({', '.join(SUFFIXES)})")
-    return found
+    return syntax

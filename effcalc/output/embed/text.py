@@ -50,15 +50,15 @@ def decode(data: bytes, name: str) -> DocumentText:
     if len(data) > MAX_BYTES:
         raise InputError(f"{name}: is larger than 64 MiB")
     mark, encoding = next((m for m in _MARKS if data.startswith(m[0])), (b"", "utf-8"))
-    found = DocumentText("", mark, encoding)
+    document = DocumentText("", mark, encoding)
     try:
-        found = found._replace(text=data[len(mark) :].decode(encoding, found.errors))
-        whole = found.encode(found.text) == data
+        document = document._replace(text=data[len(mark) :].decode(encoding, document.errors))
+        whole = document.encode(document.text) == data
     except UnicodeError:
         whole = False
     if not whole:
         raise InputError(f"{name}: is not the {encoding.upper()} that its first bytes announce")
-    return found._replace(is_unicode=encoding != "utf-8" or not has_surrogates(found.text))
+    return document._replace(is_unicode=encoding != "utf-8" or not has_surrogates(document.text))
 
 
 def has_surrogates(text: str) -> bool:

@@ -1,7 +1,7 @@
-"""Output formats: one file each, in one registry that `--format` follows.
+"""Output formats: one file each, named as `--format` names it.
 
-To add a format, write a generator of text in a file of this folder, register it there, and name
-it in `core.FILES`. Formats for people write fitted units (`16.35M`), formats for programs exact
+To add a format, write a file here with a generator of text and `@renderer` over it; `core.py`
+lists the folder. Formats for people write fitted units (`16.35M`), formats for programs exact
 values.
 """
 

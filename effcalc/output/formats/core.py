@@ -1,8 +1,10 @@
-"""The registry of output formats, which `--format` follows."""
+"""The output formats: a file each in this folder, which `--format` follows."""
 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -31,51 +33,50 @@ class Format(NamedTuple):
     head: int | None = None  # lines before the first row, where every line after is a row
 
 
-FILES = {
-    "table": "terminal",
-    "markdown": "markdown",
-    "rst": "rst",
-    "latex": "latex",
-    "html": "html",
-    "csv": "programs",
-    "json": "programs",
-    "jsonl": "programs",
-}
-"""The file of each format, in the order in which help lists them."""
+_imported: dict[str, Format] = {}
 
-_read: dict[str, Format] = {}
+
+def _names() -> list[str]:
+    """Return the names of the files in this folder, "table" first."""
+    folders = sys.modules[__package__].__path__  # a test adds one
+    files = {file for folder in folders for file in os.listdir(folder)}
+    names = {file.removesuffix(".py") for file in files if file.endswith(".py")}
+    return sorted(names - {"__init__", "core"}, key=lambda name: (name != "table", name))
 
 
 class _Formats(Mapping[str, Format]):
-    """Every output format by its name; a file is imported when a format of it is asked for."""
+    """Every output format by its name; its file is imported when it is asked for."""
 
     def __getitem__(self, name: str) -> Format:
-        if name not in _read:
-            importlib.import_module(f"effcalc.output.formats.{FILES[name]}")
-        return _read[name]
+        if name not in _imported:
+            if name not in _names():
+                raise KeyError(name)
+            importlib.import_module(f"{__package__}.{name}")
+        return _imported[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(FILES)
+        return iter(_names())
 
     def __len__(self) -> int:
-        return len(FILES)
+        return len(_names())
 
 
 FORMATS = _Formats()
 
 
 def renderer(
-    name: str,
     help: str,
     suffixes: tuple[str, ...] = (),
+    *,
     escape: Callable[[str], str] = str,
     fragment: Renderer | None = None,
     head: int | None = None,
 ) -> Callable[[Renderer], Renderer]:
-    """Register a renderer as the format `name`, implied by files with one of `suffixes`."""
+    """Make a function the renderer of the format that its file is named after."""
 
     def register(render: Renderer) -> Renderer:
-        _read[name] = Format(name, help, suffixes, render, fragment or render, escape, head)
+        name = render.__module__.rpartition(".")[2]
+        _imported[name] = Format(name, help, suffixes, render, fragment or render, escape, head)
         return render
 
     return register
@@ -90,9 +91,15 @@ def find_format(name: str | None, file_name: str = "") -> Format:
             (f.name for f in FORMATS.values() if file_name.lower().endswith(f.suffixes or ("\0",))),
             "table",
         )
-    return named(name, FORMATS, "format", "--format")
+    return named(name, FORMATS, "format", "`format`")
 
 
 def render(table: Table, format: str = "table", look: TableLook | None = None) -> Iterator[str]:
     """Yield the table as text in the named format."""
     return find_format(format).render(table, look or TableLook())
+
+
+def text(table: Table, format: str, digits: int, fragment: bool = False) -> str:
+    """Return the table as text, or with `fragment` as what goes into a document."""
+    writer = find_format(format)
+    return "".join((writer.fragment if fragment else writer.render)(table, TableLook(digits)))

@@ -100,7 +100,6 @@ def _exact(value: Value) -> str:
 
 
 @renderer(
-    "html",
     "a page that stands alone, light and dark",
     (".html", ".htm"),
     escape=_html,

@@ -45,7 +45,7 @@ def _latex(text: str) -> str:
     return "".join(_LATEX.get(c, c) for c in text)
 
 
-@renderer("latex", "a LaTeX table that needs the package booktabs", (".tex",), escape=_latex)
+@renderer("a LaTeX table that needs the package booktabs", (".tex",), escape=_latex)
 def render_latex(table: Table, look: TableLook) -> Iterator[str]:
     """Yield a `table` float with a caption and no label, ruled by booktabs."""
     grid = make_grid(table, look, "latex")

@@ -25,7 +25,7 @@ def _markdown(text: str) -> str:
     return _MARKDOWN_SPECIAL.sub(r"\\\1", text)
 
 
-@renderer("markdown", "a GitHub-flavoured Markdown table", (".md", ".markdown"), escape=_markdown)
+@renderer("a GitHub-flavoured Markdown table", (".md", ".markdown"), escape=_markdown)
 def render_markdown(table: Table, look: TableLook) -> Iterator[str]:
     """Yield a GFM table whose source is aligned too."""
     grid = make_grid(table, look, "markdown")

@@ -42,7 +42,7 @@ def _paragraph(text: str) -> Iterator[str]:
         yield f"\\{line}\n" if _BLOCK.match(line) and not line.startswith("\\") else f"{line}\n"
 
 
-@renderer("rst", "a reStructuredText list-table", (".rst", ".rest"), escape=_rst)
+@renderer("a reStructuredText list-table", (".rst", ".rest"), escape=_rst)
 def render_rst(table: Table, look: TableLook) -> Iterator[str]:
     """Yield a `list-table` directive; its notes are the paragraphs after it."""
     grid = make_grid(table, look, "rst")

@@ -30,9 +30,9 @@ To add a kind, such as `memory`, write two new files; nothing else has to know t
 
        def memory(network: Network, scaling: ScalingOptions, plot: PlotOptions) -> None:
            from effcalc.cli.output import write_plot
-           from effcalc.output.plots import memory as kind
+           from effcalc.footprint.plot import memory as memory_plot
            ...
-           write_plot(kind.memory(table), plot)
+           write_plot(memory_plot(table), plot)
 
 `style.save(plot, path)` writes a file from Python; `stamp.data_hash(path)` reads the hash of the
 data back, and `Plot.hash` is what it should be.

@@ -1,4 +1,4 @@
-"""The hash of a picture's data, kept inside the picture, by which a stale one is told.
+"""The hash of a picture's data, kept inside the picture, which shows whether it is stale.
 
 It covers what was drawn, never how: the kind of plot and its tables' values, with numbers to 12
 digits, since the last bits of a power differ between machines. Neither theme nor size nor title
@@ -30,14 +30,14 @@ _MAX_BYTES = 64 * 2**20
 
 def digest(kind: str, tables: Iterable[Table]) -> str:
     """Return `sha256:…` of the rows of some tables, all columns, as the plot `kind` draws them."""
-    told = [
+    content = [
         {
             "columns": [[column.key, column.unit] for column in table.columns],
             "rows": [[_canonical(value) for value in values] for values in stream(table)],
         }
         for table in tables
     ]
-    text = json.dumps([kind, told], ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps([kind, content], ensure_ascii=True, separators=(",", ":"))
     return f"sha256:{sha256(text.encode()).hexdigest()}"
 
 
@@ -83,8 +83,8 @@ def data_hash(path: str | Path) -> str | None:
 
 
 def _text_hash(data: bytes) -> str | None:
-    found = _TEXT.search(data)
-    return found[1].decode() if found else None
+    match = _TEXT.search(data)
+    return match[1].decode() if match else None
 
 
 def _png_hash(data: bytes) -> str | None:

@@ -80,17 +80,17 @@ class Plot:
         return svg(self, "light", DEFAULT_WIDTH)
 
 
-def check_suffix(path: str) -> str:
+def check_suffix(path: str, what: str = "`output`") -> str:
     """Return a picture's suffix; raise `InputError` for one that is none of `SUFFIXES`."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"--output: {one_line(path)!r} ends in none of {', '.join(SUFFIXES)}")
+        raise InputError(f"{what}: {one_line(path)!r} ends in none of {', '.join(SUFFIXES)}")
     return suffix
 
 
 def check_theme(name: str) -> str:
     """Return the name of a theme; raise `InputError` for an unknown one."""
-    return named(name, {name: name for name in THEME_NAMES}, "theme", "--theme")
+    return named(name, {name: name for name in THEME_NAMES}, "theme", "`theme`")
 
 
 def save(plot: Plot, path: str | Path, theme: str = "light", width: int = DEFAULT_WIDTH) -> None:
@@ -147,8 +147,8 @@ def _fitted(plot: Plot, theme: str, width: int) -> tuple[dict[str, Any], str]:
     for _ in range(4):
         spec = _spec(plot, PlotLook(colours, asked))
         text = str(vl_convert.vegalite_to_svg(spec))
-        found = re.search(r'width="([0-9.]+)"', text)
-        actual = float(found[1]) if found else width
+        match = re.search(r'width="([0-9.]+)"', text)
+        actual = float(match[1]) if match else width
         if abs(actual - width) < 2:
             break
         asked += width - actual

@@ -14,6 +14,7 @@ import torch
 
 from effcalc.base.errors import InputError, NeedsError, one_line
 from effcalc.base.units import Value
+from effcalc.profiling.roofline import Level
 
 UNTESTED = ("mps", "xpu")
 DEVICES = ("cpu", "cuda", *UNTESTED)
@@ -28,13 +29,13 @@ def choose_device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, colon, number = name.partition(":")
     if kind not in DEVICES or (colon and not number.isdecimal()):
-        raise InputError(f"--device: {one_line(name)!r} is not one of {', '.join(DEVICES)}, cuda:1")
+        raise InputError(f"`device`: {one_line(name)!r} is not one of {', '.join(DEVICES)}, cuda:1")
     backend = {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.backends.mps}.get(kind)
     if backend is not None and not backend.is_available():
         built = "" if kind != "cuda" or torch.version.cuda else "; this torch is built without CUDA"
-        raise NeedsError(f"--device {kind}: no {kind} device is attached{built}; --device cpu")
+        raise NeedsError(f"`device` {kind}: no {kind} device is attached{built}; `device` cpu")
     if kind == "cuda" and colon and int(number) >= torch.cuda.device_count():
-        raise NeedsError(f"--device {name}: there are {torch.cuda.device_count()} cuda devices")
+        raise NeedsError(f"`device` {name}: there are {torch.cuda.device_count()} cuda devices")
     return torch.device(name)
 
 
@@ -57,22 +58,48 @@ def device_name(device: torch.device) -> str:
 
 
 def cache_bytes(device: torch.device) -> int:
-    """Bytes of the last cache of a device, or 64 MiB where it does not say."""
-    unknown = 64 << 20
+    """Bytes of the last cache of a device, or 64 MiB where that is not known."""
+    return max((int(level.size) for level in cache_levels(device)), default=64 << 20)
+
+
+def cache_levels(device: torch.device) -> tuple[Level, ...]:
+    """The caches of a device by what all threads have of them, smallest first."""
     if device.type == "cuda":
-        return int(getattr(torch.cuda.get_device_properties(device), "L2_cache_size", unknown))
-    sizes = []
-    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        size = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0)
+        return (Level("L2", float(size)),) if size else ()
+    return cpu_caches(Path("/sys/devices/system/cpu"), torch.get_num_threads())
+
+
+def cpu_caches(root: Path, threads: int) -> tuple[Level, ...]:
+    """Read the caches of the first processor; those that it does not share count per thread."""
+    levels: dict[str, float] = {}
+    for folder in sorted(root.glob("cpu0/cache/index*")):
         with suppress(OSError, ValueError):
-            text = path.read_text(encoding="ascii").strip()
-            factor = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 1)
-            sizes.append(int(text.rstrip("KMG")) * factor)
-    return max(sizes, default=unknown)
+            what = {
+                name: (folder / name).read_text(encoding="ascii").strip()
+                for name in ("level", "type", "size", "shared_cpu_list")
+            }
+            if what["type"] == "Instruction":
+                continue
+            factor = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(what["size"][-1:], 1)
+            size = int(what["size"].rstrip("KMG")) * factor
+            sharers = _count(what["shared_cpu_list"])
+            levels[f"L{what['level']}"] = float(size * max(-(-threads // sharers), 1))
+    return tuple(Level(name, size) for name, size in sorted(levels.items(), key=lambda i: i[1]))
+
+
+def _count(ranges: str) -> int:
+    """Count processors in a list such as "0-3,8"."""
+    total = 0
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        total += int(last or first) - int(first) + 1
+    return max(total, 1)
 
 
 def environment(device: torch.device) -> dict[str, Value]:
     """What a measurement on a device depends on; what cannot be read is left out."""
-    found: dict[str, Value] = {
+    values: dict[str, Value] = {
         "device": device_name(device),
         "device_type": device.type,
         "torch": torch.__version__,
@@ -86,24 +113,24 @@ def environment(device: torch.device) -> dict[str, Value]:
         "LD_PRELOAD": os.environ.get("LD_PRELOAD"),
         "MALLOC_CONF": os.environ.get("MALLOC_CONF"),
     }
-    found |= _cpu_clock()
+    values |= _cpu_clock()
     if device.type == "cuda":
-        found |= {
+        values |= {
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             "capability": ".".join(map(str, torch.cuda.get_device_capability(device))),
             **read_nvidia_smi(_nvidia_smi(device)),
         }
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _cpu_clock() -> dict[str, Value]:
     folder = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for key, name in (("governor", "scaling_governor"), ("clock_khz", "scaling_cur_freq")):
         with suppress(OSError):
-            found[key] = (folder / name).read_text(encoding="ascii").strip()
-    return found
+            values[key] = (folder / name).read_text(encoding="ascii").strip()
+    return values
 
 
 _QUERY = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,14 +17,14 @@ _TORCH = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def check_dtype(dtype: str, device: torch.device) -> None:
-    """Refuse a format that there is not, or that the device does not have."""
-    one_of(dtype, DTYPES, "--dtype")
+    """Refuse an unknown format, and one that the device does not have."""
+    one_of(dtype, DTYPES, "`dtype`")
     if dtype != "tf32":
         return
     if device.type != "cuda":
-        raise NeedsError("--dtype tf32 needs an NVIDIA GPU (Ampere or later), not a CPU")
+        raise NeedsError("`dtype` tf32 needs an NVIDIA GPU (Ampere or later), not a CPU")
     if torch.cuda.get_device_capability(device) < (8, 0):
-        raise NeedsError("--dtype tf32 needs compute capability 8.0 (Ampere) or later")
+        raise NeedsError("`dtype` tf32 needs compute capability 8.0 (Ampere) or later")
 
 
 def _owners() -> list[Any]:
@@ -55,14 +55,9 @@ def float32_precision(dtype: str) -> Iterator[None]:
             owner.fp32_precision = value
 
 
-def autocast(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Mixed precision in the format that torch takes for the device, where "amp" is asked for."""
-    return torch.autocast(device.type) if dtype == "amp" else nullcontext()
-
-
-def amp_format(device: torch.device) -> str:
-    """The format that mixed precision uses on a device: "float16" or "bfloat16"."""
-    return str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
+def amp_format(device: torch.device) -> torch.dtype:
+    """The format that mixed precision uses on a device: float16 or bfloat16."""
+    return torch.get_autocast_dtype(device.type)
 
 
 def place(
@@ -77,8 +72,8 @@ def place(
     if to is None and there and torch.float32 not in there:
         name = str(next(iter(there))).removeprefix("torch.")
         own = next((short for short, t in _TORCH.items() if t in there), None)
-        right = f"give --dtype {own}" if own else "give a model in float32"
-        raise InputError(f"--dtype {dtype}: the model's weights are {name}; {right}")
+        right = f"give `dtype` {own}" if own else "give a model in float32"
+        raise InputError(f"`dtype` {dtype}: the model's weights are {name}; {right}")
     layout = torch.channels_last if channels_last else torch.contiguous_format
     module = module.to(device=device, dtype=to)
     if channels_last:

@@ -28,9 +28,9 @@ class Ranks(NamedTuple):
 
 
 def launched() -> Ranks | None:
-    """What torchrun says in the environment; None where this process is alone.
+    """Read which rank this is from torchrun's variables; None where this process is alone.
 
-    Raises `InputError` for variables that cannot be.
+    Raises `InputError` where they are missing or wrong.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from effcalc.profiling.records import LAYER, STEP, Event, Mark, Owner
+from effcalc.models.calls import module_calls
+from effcalc.profiling.records import LAYER, OUTSIDE, STEP, Event, Mark, Owner
 
 _KINDS = {
     "cuda_runtime": "launch",
@@ -40,7 +40,7 @@ class Marks:
         self.marks: list[Mark] = []
 
     def note(self, owner: Owner) -> None:
-        """From here on nodes of the graph are made by `owner`."""
+        """From here on nodes of the graph belong to `owner`."""
         if torch.is_grad_enabled():
             self.marks.append(Mark(torch._C._autograd._get_sequence_nr(), owner))
 
@@ -49,17 +49,19 @@ class Marks:
 def module_ranges(module: nn.Module, marks: Marks) -> Iterator[None]:
     """Open a range around each call of a module of `module`, while the block runs.
 
-    Calls are followed by way of `nn.Module.__call__`, which is put back afterwards: hooks would
-    change the modules. A module that is registered nowhere belongs to the one that calls it.
+    A module that is registered nowhere belongs to the one that calls it.
     """
     paths = {id(m): path for path, m in module.named_modules()}
-    original = nn.Module.__call__
-    thread = threading.get_ident()
-    stack = [Owner("outside")]
+    stack = [OUTSIDE]
 
-    def call(called: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def call(
+        original: Callable[..., Any],
+        called: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
         path = paths.get(id(called))
-        if path is None or threading.get_ident() != thread:
+        if path is None:
             return original(called, *args, **kwargs)
         stack.append(Owner("layer", path))
         marks.note(stack[-1])
@@ -70,11 +72,8 @@ def module_ranges(module: nn.Module, marks: Marks) -> Iterator[None]:
             stack.pop()
             marks.note(stack[-1])
 
-    nn.Module.__call__ = call  # type: ignore[method-assign]
-    try:
+    with module_calls(call):
         yield
-    finally:
-        nn.Module.__call__ = original  # type: ignore[method-assign]
 
 
 def quiet() -> None:

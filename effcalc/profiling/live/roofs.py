@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -17,10 +16,10 @@ from effcalc.base.files import open_output
 from effcalc.base.units import Value
 from effcalc.output.saved import read_saved
 from effcalc.output.table import Table
-from effcalc.profiling.live.environment import environment
+from effcalc.profiling.live.environment import cache_bytes, environment
 from effcalc.profiling.live.precision import float32_precision
 from effcalc.profiling.live.recording import synchronizer
-from effcalc.profiling.roofline import Level, Point
+from effcalc.profiling.roofline import Point
 
 SECONDS = 0.3  # of repeats for each point
 SLOW = 0.5  # seconds of one run, after which larger ones of the format are left out
@@ -58,7 +57,7 @@ def measure(device: torch.device, dtypes: tuple[str, ...]) -> Iterator[Point]:
                         yield (point := _conv(shape, dtype, layout, device))
                         if point.seconds > SLOW:
                             break
-        largest = 4 * max((int(level.size) for level in cache_levels(device)), default=64 << 20)
+        largest = 4 * cache_bytes(device)
         size = _SMALLEST
         while size <= largest:
             yield from _bandwidth(size, device)
@@ -85,7 +84,7 @@ def _fastest(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _fastest_on_cuda(run: Callable[[], object], device: torch.device) -> float:
-    """Time ten calls at once by the device's events, so that launching does not show."""
+    """Time ten calls at once by the device's events, so that launching them takes no part."""
     best = float("inf")
     for number in range(RUNS[0] + 5):
         first, last = (_event() for _ in range(2))
@@ -106,9 +105,9 @@ def _event() -> torch.cuda.Event:
 
 
 def _matmul(side: int, dtype: str, device: torch.device) -> Point:
-    kind = _TORCH[dtype]
-    a, b = (torch.rand(side, side, device=device).to(kind) for _ in range(2))
-    out = torch.empty(side, side, device=device, dtype=kind)
+    format_ = _TORCH[dtype]
+    a, b = (torch.rand(side, side, device=device).to(format_) for _ in range(2))
+    out = torch.empty(side, side, device=device, dtype=format_)
     seconds = _fastest(lambda: torch.mm(a, b, out=out), device)
     size = 3 * side * side * a.element_size()
     shape = f"{side}x{side}x{side}"
@@ -117,10 +116,10 @@ def _matmul(side: int, dtype: str, device: torch.device) -> Point:
 
 def _conv(shape: tuple[int, int, int, int], dtype: str, layout: str, device: torch.device) -> Point:
     batch, channels, side, kernel = shape
-    kind = _TORCH[dtype]
+    format_ = _TORCH[dtype]
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
-    x = torch.rand(batch, channels, side, side, device=device).to(kind)
-    weight = torch.rand(channels, channels, kernel, kernel, device=device).to(kind)
+    x = torch.rand(batch, channels, side, side, device=device).to(format_)
+    weight = torch.rand(channels, channels, kernel, kernel, device=device).to(format_)
     x, weight = (t.contiguous(memory_format=memory) for t in (x, weight))
     seconds = _fastest(lambda: torch.nn.functional.conv2d(x, weight, padding=kernel // 2), device)
     flops = 2 * batch * side * side * channels * channels * kernel * kernel
@@ -141,46 +140,11 @@ def _bandwidth(working_set: int, device: torch.device) -> Iterator[Point]:
     yield Point("add", "", None, None, working_set, seconds, 0, 3 * a.nbytes)
 
 
-def cache_levels(device: torch.device) -> tuple[Level, ...]:
-    """The caches of a device by what all threads have of them, smallest first."""
-    if device.type == "cuda":
-        size = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0)
-        return (Level("L2", float(size)),) if size else ()
-    return cpu_caches(Path("/sys/devices/system/cpu"), torch.get_num_threads())
-
-
-def cpu_caches(root: Path, threads: int) -> tuple[Level, ...]:
-    """Read the caches of the first processor; those that it does not share count per thread."""
-    levels: dict[str, float] = {}
-    for folder in sorted(root.glob("cpu0/cache/index*")):
-        with suppress(OSError, ValueError):
-            what = {
-                name: (folder / name).read_text(encoding="ascii").strip()
-                for name in ("level", "type", "size", "shared_cpu_list")
-            }
-            if what["type"] == "Instruction":
-                continue
-            factor = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(what["size"][-1:], 1)
-            size = int(what["size"].rstrip("KMG")) * factor
-            sharers = _count(what["shared_cpu_list"])
-            levels[f"L{what['level']}"] = float(size * max(-(-threads // sharers), 1))
-    return tuple(Level(name, size) for name, size in sorted(levels.items(), key=lambda i: i[1]))
-
-
-def _count(ranges: str) -> int:
-    """Count processors in a list such as "0-3,8"."""
-    total = 0
-    for part in ranges.split(","):
-        first, _, last = part.partition("-")
-        total += int(last or first) - int(first) + 1
-    return max(total, 1)
-
-
 # --- the cache ---------------------------------------------------------------------------------
 
 IDENTITY = ("device", "device_type", "driver", "cuda", "cudnn", "capability", "torch", "cpu",
             "cpus", "cpu_capability", "threads", "system")  # fmt: skip
-"""Keys of the environment that roofs depend on: with any other value they are measured again."""
+"""Keys of the environment that roofs depend on: with any other value they are measured anew."""
 
 
 def formats(device: torch.device) -> tuple[str, ...]:
@@ -212,7 +176,7 @@ def cached(device: torch.device) -> Table | None:
     try:
         table = read_saved(path)
     except EffcalcError:
-        return None  # half-written or of another version: measured again
+        return None  # half-written or of another version: measured anew
     where = table.environment or {}
     same = all(where.get(key) == value for key, value in who.items())
     return table if same and table.kind == "device" else None

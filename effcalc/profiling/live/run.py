@@ -13,6 +13,7 @@ from torch import nn
 
 from effcalc.base.errors import EffcalcError, InputError, NeedsError, RunError, one_line
 from effcalc.models.count import explained, out_of_memory
+from effcalc.models.record import dtype_name
 from effcalc.models.trace import trace
 from effcalc.network.liveness import activations
 from effcalc.network.network import Network
@@ -25,21 +26,21 @@ from effcalc.profiling.live.environment import (
 )
 from effcalc.profiling.live.precision import (
     amp_format,
-    autocast,
     check_dtype,
     float32_precision,
     place,
 )
 from effcalc.profiling.live.ranks import RECORDED as RANKS_RECORDED
-from effcalc.profiling.live.ranks import REPEAT, WARMUP, Ranks, data_parallel, joined, wait
+from effcalc.profiling.live.ranks import REPEAT, WARMUP, data_parallel, joined, wait
 from effcalc.profiling.live.recording import module_ranges, record, synchronizer
 from effcalc.profiling.live.roofs import cached
-from effcalc.profiling.live.steps import MODES, Runner
+from effcalc.profiling.live.steps import MODES, Runner, StepKind
 from effcalc.profiling.live.subject import Source, Subject, batch_of, from_module
 from effcalc.profiling.live.timing import Sample, cache_flusher, take_samples, warm_up
 from effcalc.profiling.noise import disturbances, read_counters
 from effcalc.profiling.results import Measurement, Memory, Profile, Profiled, combine
 from effcalc.profiling.roofline import Roofs, roofs_from
+from effcalc.profiling.settings import ProfileSettings
 from effcalc.profiling.statistics import summarize
 from effcalc.scaling.figures import weights
 
@@ -47,76 +48,48 @@ RECORD_SECONDS = 4.0  # of runs under the profiler
 RECORDED = (3, 12)  # fewest and most of them
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to run what is profiled; None leaves a number to what the measurement needs."""
-
-    mode: str = "infer"
-    dtype: str = "fp32"
-    device: str | None = None
-    threads: int | None = None
-    repeat: int | None = None
-    warmup: int | None = None
-    channels_last: bool = False
-    compile: bool = False
-    cold: bool = False
-    trace: str | None = None
-    ranks: Ranks | None = None
-
-
 def profile(
     model: nn.Module,
     inputs: Any = (),
     kwargs: Mapping[str, Any] | None = None,
-    *,
-    mode: str = "infer",
-    dtype: str = "fp32",
-    device: str | None = None,
-    threads: int | None = None,
-    repeat: int | None = None,
-    warmup: int | None = None,
-    channels_last: bool = False,
-    compile: bool = False,
-    cold: bool = False,
+    **settings: Any,
 ) -> Profile:
     """Time a copy of a model on this machine, whole, by layer and by kernel.
 
-    `inputs` is a tensor, a tuple of positional or a mapping of keyword arguments. `mode` is
-    "infer" or "train" (forward, backward, SGD with momentum), `dtype` one of fp32, tf32, fp16,
-    bf16 and amp. `device` is cuda where there is one, else cpu. The model stays as it is.
+    `inputs` is a tensor, a tuple of positional or a mapping of keyword arguments. The settings are
+    fields of `ProfileSettings`, such as `mode="train"`, `dtype="bf16"`, `device="cpu"`,
+    `threads=1`, `repeat=20`. The model stays as it is.
 
     `effcalc.profiling.summary` and `profile_parts` make tables of the result. Raises `InputError`,
     `NeedsError` for a device that is not attached, `RunError` where the model fails.
     """
-    settings = Settings(
-        mode, dtype, device, threads, repeat, warmup, channels_last, compile, cold
-    )  # fmt: skip
+    chosen = ProfileSettings(**settings)
     source = from_module(model, inputs, kwargs)
     name = type(model).__name__
-    with prepared(settings) as (chosen, where):
-        measured = tuple(measurements(name, source, (None,), settings, chosen))
-        return Profile(name, measured, where, known_roofs(settings, chosen))
+    with prepared(chosen) as (device, where):
+        measured = tuple(measurements(name, source, (None,), chosen, device))
+        return Profile(name, measured, where, known_roofs(chosen, device))
 
 
-def known_roofs(settings: Settings, device: torch.device) -> Roofs | None:
+def known_roofs(settings: ProfileSettings, device: torch.device) -> Roofs | None:
     """The roofs that `effcalc device` measured and kept, of the format and layout in use."""
     table = cached(device)
     if table is None:
         return None
     dtype = settings.dtype
     if dtype == "amp":
-        dtype = {"float16": "fp16", "bfloat16": "bf16"}[amp_format(device)]
+        dtype = {torch.float16: "fp16", torch.bfloat16: "bf16"}[amp_format(device)]
     return roofs_from(table, dtype, "channels_last" if settings.channels_last else "contiguous")
 
 
 @contextmanager
-def prepared(settings: Settings) -> Iterator[tuple[torch.device, dict[str, Any]]]:
+def prepared(settings: ProfileSettings) -> Iterator[tuple[torch.device, dict[str, Any]]]:
     """Set threads and float32 precision while the block runs; yields device and environment."""
     device = choose_device(settings.device)
     if settings.ranks is not None and device.type == "cuda":
         device = choose_device(f"cuda:{settings.ranks.local}")  # each process has one of its own
     if settings.mode not in MODES:
-        raise InputError(f"--mode: {one_line(settings.mode)!r} is not infer or train")
+        raise InputError(f"`mode`: {one_line(settings.mode)!r} is not infer or train")
     check_dtype(settings.dtype, device)
     if settings.compile:
         _check_compiler(device)
@@ -137,7 +110,7 @@ def prepared(settings: Settings) -> Iterator[tuple[torch.device, dict[str, Any]]
                 where["ranks"] = settings.ranks.world
                 where["backend"] = "nccl" if device.type == "cuda" else "gloo"
             if settings.dtype == "amp":
-                where["amp_format"] = amp_format(device)
+                where["amp_format"] = dtype_name(amp_format(device))
             if device.type in UNTESTED:
                 where["untested"] = f"effcalc is not tested on {device.type}"
             with joined(settings.ranks, device):
@@ -149,14 +122,25 @@ def prepared(settings: Settings) -> Iterator[tuple[torch.device, dict[str, Any]]
 def _check_compiler(device: torch.device) -> None:
     if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         raise NeedsError(
-            "--compile on a CPU needs a C++ compiler (g++ or clang++), and none is here"
+            "`compile` on a CPU needs a C++ compiler (g++ or clang++), and none is here"
         )
     if device.type == "cuda" and not torch.utils._triton.has_triton():
-        raise NeedsError("--compile on a GPU needs triton, which is not installed or does not work")
+        raise NeedsError("`compile` on a GPU needs triton, which is not installed or does not work")
 
 
 class MemoryRanOutError(RunError):
     """Memory ran out, of the host or the device."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is measured, batch size by batch size; `report` shows a line of progress."""
+
+    name: str
+    source: Source
+    settings: ProfileSettings
+    device: torch.device
+    report: Callable[[str], None]
 
 
 @dataclass
@@ -172,7 +156,7 @@ class _Draft:
     merged: Mapping[str, str] = field(default_factory=dict)
     noise: list[str] = field(default_factory=list)
 
-    def measurement(self, settings: Settings, partial: str = "") -> Measurement:
+    def measurement(self, settings: ProfileSettings, partial: str = "") -> Measurement:
         on_device = [s.device for s in self.samples if s.device is not None]
         return Measurement(
             batch=self.batch,
@@ -194,9 +178,9 @@ def measurements(
     name: str,
     source: Source,
     batches: Sequence[int | None],
-    settings: Settings,
+    settings: ProfileSettings,
     device: torch.device,
-    tell: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Measurement]:
     """Measure one batch size after the other.
 
@@ -204,70 +188,69 @@ def measurements(
     first, marked partial, and the error raised after it. Out of memory raises a `RunError` that
     says which batch fits.
     """
+    job = _Job(name, source, settings, device, report)
     for batch in batches:
         draft = _Draft()
         try:
-            _measure(name, source, batch, settings, device, draft, tell)
+            _measure(job, batch, draft)
         except (KeyboardInterrupt, EffcalcError) as error:
             if draft.samples:
                 interrupted = isinstance(error, KeyboardInterrupt)
                 yield draft.measurement(settings, "interrupted" if interrupted else one_line(error))
             if isinstance(error, MemoryRanOutError) and settings.ranks is None:
-                fits = _fitting(name, source, batch, settings, device, tell)
-                raise RunError(f"{error}; {fits}") from error
+                raise RunError(f"{error}; {_largest_batch(job, batch)}") from error
             raise
         yield draft.measurement(settings)
 
 
-def _measure(
-    name: str,
-    source: Source,
-    batch: int | None,
-    settings: Settings,
-    device: torch.device,
-    draft: _Draft,
-    tell: Callable[[str], None],
-) -> None:
-    """Trace, time and record one batch size; the draft has what is there should the rest fail."""
+def _measure(job: _Job, batch: int | None, draft: _Draft) -> None:
+    """Trace, time and record one batch size; the draft keeps what there is if the rest fails."""
+    settings, device = job.settings, job.device
     prefix = "" if batch is None else f"batch {batch}: "
 
-    def say(text: str) -> None:
-        tell(prefix + text)
+    def report(text: str) -> None:
+        job.report(prefix + text)
 
-    say("making the model")
-    with _failures(name, batch, None):
-        subject = source(batch)
-        runner, module, inputs = _runner(subject, settings, device)
+    report("building the model")
+    with _failures(job.name, batch, None):
+        subject = job.source(batch)
+        runner = _runner(subject, settings, device)
         repeat, warmup = settings.repeat, settings.warmup
-    draft.batch, draft.merged = batch_of(*inputs), subject.merged
-    with _failures(name, batch, inputs):
+    draft.batch, draft.merged = batch_of(*runner.inputs), subject.merged
+    with _failures(job.name, batch, runner.inputs):
         if not settings.compile:
-            say("tracing")
+            report("tracing")
             for _ in range(2 if settings.mode == "train" else 1):
-                # The first training step makes the optimizer's state; the others find it.
-                draft.network = _traced(module, inputs, runner, settings, device)
+                # The first training step creates the optimizer's state, which others have.
+                draft.network = _traced(runner)
         if settings.ranks is not None:
             repeat, warmup = repeat or REPEAT, WARMUP if warmup is None else warmup
             if settings.mode == "train":
-                wrapped = data_parallel(module, device)
-                runner = Runner(wrapped, module, inputs, "train", settings.dtype, device)
+                wrapped = data_parallel(runner.owner, device)
+                runner = Runner(wrapped, runner.owner, runner.inputs, device, runner.kind)
             wait()
-        say("warming up")
+        report("warming up")
         draft.warmup, settled = warm_up(runner, device, warmup)
         flush = cache_flusher(device, 2 * cache_bytes(device)) if settings.cold else _nothing
-        before = read_counters()
-        try:
-            take_samples(runner, flush, device, repeat, draft.samples, say)
-        finally:
-            walls = [sample.wall for sample in draft.samples]
-            if walls:
-                threads = torch.get_num_threads()
-                draft.noise += disturbances(before, read_counters(), walls, threads)
-            if not settled:
-                draft.noise.append("runs still got faster as the warm-up ended: a larger --warmup")
-        draft.memory = _memory(draft.network, runner, device)
-        say("recording layers and kernels")
-        draft.profiled = _recorded(module, runner, flush, settings, device, walls)
+        with _noise_noted(draft, settled):
+            take_samples(runner, flush, device, repeat, draft.samples, report)
+        draft.memory = _memory(draft.network, runner)
+        report("recording layers and kernels")
+        draft.profiled = _recorded(runner, flush, settings, draft.samples)
+
+
+@contextmanager
+def _noise_noted(draft: _Draft, settled: bool) -> Iterator[None]:
+    """Note what may have disturbed the samples that the block takes, even where it fails."""
+    before = read_counters()
+    try:
+        yield
+    finally:
+        walls = [sample.wall for sample in draft.samples]
+        if walls:
+            draft.noise += disturbances(before, read_counters(), walls, torch.get_num_threads())
+        if not settled:
+            draft.noise.append("runs still got faster as the warm-up ended: a larger `warmup`")
 
 
 def _nothing() -> None:
@@ -289,37 +272,28 @@ def _failures(name: str, batch: int | None, inputs: Any) -> Iterator[None]:
             raise MemoryRanOutError(f"{where}: memory ran out{at}") from error
 
 
-def _fitting(
-    name: str,
-    source: Source,
-    batch: int | None,
-    settings: Settings,
-    device: torch.device,
-    tell: Callable[[str], None],
-) -> str:
-    """Halve the batch until a step fits, and say so."""
+def _largest_batch(job: _Job, batch: int | None) -> str:
+    """Halve the batch until a step fits, and name the batch that does."""
     if batch is None:
         return "a smaller input needs less"
     smaller = batch // 2
     while smaller:
-        tell(f"memory ran out; trying batch {smaller}")
+        job.report(f"memory ran out; trying batch {smaller}")
         try:
-            with _failures(name, smaller, ()):
-                _runner(source(smaller), settings, device)[0]()
-                synchronizer(device)()
+            with _failures(job.name, smaller, ()):
+                _runner(job.source(smaller), job.settings, job.device)()
+                synchronizer(job.device)()
         except MemoryRanOutError:
             smaller //= 2
-            if device.type == "cuda":
+            if job.device.type == "cuda":
                 torch.cuda.empty_cache()
         else:
             return f"batch {smaller} fits"
     return "batch 1 does not fit either"
 
 
-def _runner(
-    subject: Subject, settings: Settings, device: torch.device
-) -> tuple[Runner, nn.Module, tuple[tuple[Any, ...], dict[str, Any]]]:
-    """Place a subject on the device; return what runs its steps, its module and its inputs."""
+def _runner(subject: Subject, settings: ProfileSettings, device: torch.device) -> Runner:
+    """Place a subject on the device, and return what runs its steps."""
     module, inputs = place(
         subject.module,
         (subject.args, dict(subject.kwargs)),
@@ -332,31 +306,28 @@ def _runner(
         # Inductor's kernels on a CPU are recorded only where they are compiled to be.
         options: dict[str, Any] = {"cpp.enable_kernel_profile": device.type == "cpu"}
         run = torch.compile(module, options=options)
-    return Runner(run, module, inputs, settings.mode, settings.dtype, device), module, inputs
+    autocast = amp_format(device) if settings.dtype == "amp" else None
+    return Runner(run, module, inputs, device, StepKind(settings.mode == "train", autocast))
 
 
-def _traced(
-    module: nn.Module,
-    inputs: tuple[tuple[Any, ...], dict[str, Any]],
-    runner: Runner,
-    settings: Settings,
-    device: torch.device,
-) -> Network:
+def _traced(runner: Runner) -> Network:
     """Trace one step where and as it is measured: real tensors, formats and kernels' operands."""
-    train = settings.mode == "train"
+    args, kwargs = runner.inputs
 
     def rest(outputs: Any) -> None:
-        with torch.autocast(device.type, enabled=False):
-            runner.after(outputs)
+        with torch.autocast(runner.device.type, enabled=False):
+            runner.update(runner.loss(outputs))
 
-    with autocast(settings.dtype, device):
-        network = trace(module, *inputs, grad=train, then=rest if train else None)
+    train = runner.kind.train
+    with runner.autocast():
+        network = trace(runner.owner, args, kwargs, grad=train, then=rest if train else None)
     uncounted = {k: n for k, n in network.uncounted.items() if not k.startswith("profiler::")}
     return replace(network, uncounted=uncounted)
 
 
-def _memory(network: Network | None, runner: Runner, device: torch.device) -> Memory | None:
+def _memory(network: Network | None, runner: Runner) -> Memory | None:
     """The most memory that one step had at once, and what was there before it."""
+    device = runner.device
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         held = torch.cuda.memory_allocated(device)
@@ -367,26 +338,24 @@ def _memory(network: Network | None, runner: Runner, device: torch.device) -> Me
     if device.type != "cpu" or network is None:
         return None
     own = weights(network.calls)
-    held = own.weight_bytes + own.buffer_bytes + runner.state_bytes()
+    held = own.weight_bytes + own.buffer_bytes + sum(t.nbytes for t in runner.state())
     peak = held + activations(network).peak
     return Memory(peak, held, "live storages at operator boundaries")
 
 
 def _recorded(
-    module: nn.Module,
     runner: Runner,
     flush: Callable[[], None],
-    settings: Settings,
-    device: torch.device,
-    walls: Sequence[float],
+    settings: ProfileSettings,
+    samples: Sequence[Sample],
 ) -> Profiled | None:
     """Run under the profiler, as often as some seconds allow."""
-    median = summarize(walls).median
+    median = summarize([sample.wall for sample in samples]).median
     runs = min(max(round(RECORD_SECONDS / max(median, 1e-6)), RECORDED[0]), RECORDED[1])
     if settings.ranks is not None:
         runs = RANKS_RECORDED
     runner.marks.marks.clear()
-    ranges = nullcontext() if settings.compile else module_ranges(module, runner.marks)
+    ranges = nullcontext() if settings.compile else module_ranges(runner.owner, runner.marks)
     with ranges:
-        events = record(runner, flush, runs, device, settings.trace)
+        events = record(runner, flush, runs, runner.device, settings.trace)
     return combine(attribute(events, runner.marks.marks))

@@ -16,8 +16,8 @@ from effcalc.models.meta import real_copy
 from effcalc.models.target import wrong_batch
 from effcalc.models.trace import tensors_in
 from effcalc.network.network import Network, repeated_name
+from effcalc.scaling import scale
 from effcalc.scaling.scale import Scaled
-from effcalc.scaling.scale import build as describe
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ Source = Callable[[int | None], Subject]
 """Makes the subject for a batch size; for None, with the inputs as they are."""
 
 
-def from_scaled(at: Scaled) -> Source:
+def from_scaled(scaled: Scaled) -> Source:
     """Build a network that effcalc describes; weights are random ones."""
-    module = build(describe(at.arch, at.scaling, 1, at.head))
+    module = build(scale.build(scaled.arch, scaled.scaling, 1, scaled.head))
 
     def make(batch: int | None) -> Subject:
-        network = describe(at.arch, at.scaling, batch or 1, at.head)
+        network = scale.build(scaled.arch, scaled.scaling, batch or 1, scaled.head)
         (image,) = network.inputs
         return Subject(module, (torch.rand(image.shape),), {}, merged_names(network))
 

@@ -82,9 +82,9 @@ def take_samples(
     device: torch.device,
     runs: int | None,
     samples: list[Sample],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
-    """Append samples of `step`, each after an untimed `before`; what is there survives an error.
+    """Append samples of `step`, each after an untimed `before`; an error leaves those taken.
 
     Without `runs`: at least `ENOUGH`, and until the median is known to 1% from ten, or for three
     seconds.
@@ -94,7 +94,7 @@ def take_samples(
     while len(samples) < (MOST_RUNS if runs is None else runs):
         before()
         samples.append(time_one(step))
-        tell(f"run {len(samples)}{'' if runs is None else f' of {runs}'}")
+        report(f"run {len(samples)}{'' if runs is None else f' of {runs}'}")
         if runs is None and len(samples) >= ENOUGH:
             if time.perf_counter() - begin > SECONDS:
                 break
@@ -104,10 +104,10 @@ def take_samples(
 
 
 def cache_flusher(device: torch.device, size: int) -> RunOnce:
-    """Return what pushes everything else out of the caches: it writes `size` bytes."""
-    rubbish = torch.empty(size, dtype=torch.uint8, device=device)
+    """Return a function that evicts everything from the caches by writing `size` bytes."""
+    buffer = torch.empty(size, dtype=torch.uint8, device=device)
 
     def flush() -> None:
-        rubbish.add_(1)
+        buffer.add_(1)
 
     return flush

@@ -50,7 +50,7 @@ def compare(comparison: Table, figure: str = "macs") -> Plot:
     Networks of one architecture file are joined in order of cost. Those of which no accuracy is
     published are left out, and named. Raises `InputError` where none is left.
     """
-    named(figure, FIGURES, "figure", "--figure")
+    named(figure, FIGURES, "figure", "`figure`")
     table = drawable(comparison, ("network", "family", figure, "top1"))
     known = {row["network"] for row in table.rows if row["top1"] is not None}
     without = [str(row["network"]) for row in table.rows if row["network"] not in known]

@@ -29,7 +29,7 @@ def costs(comparison: Table) -> Plot:
 def _draw(look: PlotLook, table: Table) -> alt.TopLevelMixin:
     rows = records(table)
     panels = [
-        Panel(title, told, [row[key] for row in rows], [row[f"{key}_text"] for row in rows])
-        for key, (title, told) in FIGURES.items()
+        Panel(title, value_text, [row[key] for row in rows], [row[f"{key}_text"] for row in rows])
+        for key, (title, value_text) in FIGURES.items()
     ]
     return bars(look, table, "network", panels, one_scale=False)

@@ -33,7 +33,7 @@ def front(search: Table) -> Plot:
     """
     known = {column.key for column in search.columns}
     if not known.issuperset(_KEYS):
-        raise InputError("is no table of effcalc search; save one with its --output FILE.json")
+        raise InputError("is no table of effcalc search; save one with its `output` FILE.json")
     table = drawable(search, _KEYS)
     rows = tuple(row for row in table.rows if row["accuracy"] is not None)
     without = len(list(table.rows)) - len(rows)
@@ -56,11 +56,11 @@ def front(search: Table) -> Plot:
 def on_front(points: list[tuple[float, float]]) -> list[int]:
     """Places of the points (cost, accuracy) on the front, the cheapest first."""
     order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
-    found: list[int] = []
+    front_places: list[int] = []
     for i in order:
-        if not found or points[i][1] > points[found[-1]][1]:
-            found.append(i)
-    return found
+        if not front_places or points[i][1] > points[front_places[-1]][1]:
+            front_places.append(i)
+    return front_places
 
 
 def _draw(look: PlotLook, table: Table, cost: str) -> alt.TopLevelMixin:

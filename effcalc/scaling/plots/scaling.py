@@ -21,7 +21,6 @@ from effcalc.output.plots.marks import (
 )
 from effcalc.output.plots.style import Plot, PlotLook
 from effcalc.output.table import Table
-from effcalc.scaling.scale import ALPHA, BETA, GAMMA
 
 if TYPE_CHECKING:
     import altair as alt
@@ -53,23 +52,23 @@ def scaling(
     curve: Table,
     released: Table | None = None,
     figure: str = "macs",
-    bases: tuple[float, float, float] = (ALPHA, BETA, GAMMA),
 ) -> Plot:
-    """Draw one figure of `views.scaling.scale_table` against what is scaled.
+    """Draw one figure of `scale_table` against what is scaled.
 
-    `released` holds the released variants, and `bases` α, β and γ. MACs and FLOPs stand beside
+    `released` holds the released variants. MACs and FLOPs stand beside
     the rule, (α·β²·γ²)^φ or d·w²·r² (Tan & Le 2019, equation 3), and 2^φ; below is what rounding
     to whole repeats, channels and pixels adds to the rule. The paper gives released variants no
     φ: they stand where the rule gives the d·w²·r² of their own coefficients.
     Raises `InputError` where nothing is scaled, or more than one thing.
     """
-    named(figure, FIGURES, "figure", "--figure")
+    named(figure, FIGURES, "figure", "`figure`")
     keys = [*AXES, "pixels", "theory", "growth", figure]
     curve = drawable(curve, keys)
     x = _scaled_axis(curve)
     tables = [curve]
-    if released is not None and x == "phi" and math.prod(bases) > 1:
-        tables.append(_within(drawable(released, ["nearest_name", *keys]), curve, bases))
+    base = _growth_base(curve) if x == "phi" else 1.0
+    if released is not None and base > 1:
+        tables.append(_within(drawable(released, ["nearest_name", *keys]), curve, base))
     subtitle = []
     if len(tables) > 1 and tables[1].rows:
         subtitle.append("diamonds: released variants, at the φ whose rule gives their own d·w²·r²")
@@ -79,7 +78,7 @@ def scaling(
         f"{'φ' if x == 'phi' else x}",
         tuple(subtitle),
         tuple(tables),
-        lambda look: _draw(look, tables, _marks(tables, x, figure, bases)),
+        lambda look: _draw(look, tables, _marks(tables, x, figure, base)),
     )
 
 
@@ -97,26 +96,27 @@ def _scaled_axis(curve: Table) -> str:
         what = " and ".join(varied) or "nothing"
         raise InputError(
             f"this scales {what}; a plot is over one of φ, depth, width and resolution, "
-            "such as --phi 0:7 or --width 0.5:2:0.25"
+            "such as `phi` 0:7 or `width` 0.5:2:0.25"
         )
     return varied[0]
 
 
-def _growth_base(bases: tuple[float, float, float]) -> float:
-    alpha, beta, gamma = bases
-    return alpha * beta**2 * gamma**2
+def _growth_base(curve: Table) -> float:
+    """What the rule multiplies MACs by for each 1 of φ: α·β²·γ²."""
+    row = max(curve.rows, key=lambda row: abs(row["phi"]))  # type: ignore[arg-type]
+    return float(row["theory"] ** (1 / row["phi"]))  # type: ignore[operator]
 
 
-def _equivalent(row: Any, bases: tuple[float, float, float]) -> float:
+def _equivalent(row: Any, base: float) -> float:
     """The φ at which the rule gives a variant's own d·w²·r²."""
-    return math.log(row["theory"]) / math.log(_growth_base(bases))
+    return math.log(row["theory"]) / math.log(base)
 
 
-def _within(released: Table, curve: Table, bases: tuple[float, float, float]) -> Table:
+def _within(released: Table, curve: Table, base: float) -> Table:
     """Keep the variants within the φ that are drawn."""
     phis = [row["phi"] for row in curve.rows]
     low, high = min(phis) - 0.05, max(phis) + 0.05  # type: ignore[type-var, operator]
-    rows = [row for row in released.rows if low <= _equivalent(row, bases) <= high]
+    rows = [row for row in released.rows if low <= _equivalent(row, base) <= high]
     return replace(released, rows=tuple(rows))
 
 
@@ -131,23 +131,23 @@ class _Marks(NamedTuple):
     names: list[str]
 
 
-def _marks(tables: list[Table], x: str, figure: str, bases: tuple[float, float, float]) -> _Marks:
+def _marks(tables: list[Table], x: str, figure: str, base: float) -> _Marks:
     points = records(tables[0])
     variants = records(tables[1]) if len(tables) > 1 else []
     for variant in variants:
-        variant |= {x: _equivalent(variant, bases), "label": str(variant["nearest_name"]).upper()}
+        variant |= {x: _equivalent(variant, base), "label": str(variant["nearest_name"]).upper()}
     names = ["the network, exactly"]
     lines = [{**point, "line": names[0]} for point in points]
     if figure in _RULED and all(point["growth"] for point in points):
         for record in (*points, *variants):
             record["off"] = (record["growth"] / record["theory"] - 1) * 100
-        base = points[0][figure] / points[0]["growth"]
-        rule = f"the rule, {_growth_base(bases):.3g}^φ" if x == "phi" else "the rule, d·w²·r²"
+        unscaled = points[0][figure] / points[0]["growth"]
+        rule = f"the rule, {base:.3g}^φ" if x == "phi" else "the rule, d·w²·r²"
         names.append(rule)
-        lines += [{x: p[x], figure: base * p["theory"], "line": rule} for p in points]
+        lines += [{x: p[x], figure: unscaled * p["theory"], "line": rule} for p in points]
         if x == "phi":
             names.append("2^φ")
-            lines += [{x: p[x], figure: base * 2 ** p[x], "line": "2^φ"} for p in points]
+            lines += [{x: p[x], figure: unscaled * 2 ** p[x], "line": "2^φ"} for p in points]
     return _Marks(x, figure, points, variants, lines, names)
 
 

@@ -17,12 +17,12 @@ FIGURES = {"macs": "MACs", "params": "parameters", "activation_bytes": "activati
 
 
 def stages(breakdown: Table) -> Plot:
-    """Draw `views.scaling.breakdown_table`: a bar for each part, its share of the network's total.
+    """Draw `breakdown_table`: a bar for each part, its share of the network's total.
 
     Raises `InputError` for more parts than a picture can show.
     """
     table = drawable(breakdown, ("name", *FIGURES))
-    check_rows(len(list(table.rows)), "--per block or --per stage has fewer")
+    check_rows(len(list(table.rows)), "`per` block or `per` stage has fewer")
     per = breakdown.columns[0].title
     total = dict(breakdown.total or {})
     return Plot(

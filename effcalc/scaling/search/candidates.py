@@ -65,18 +65,18 @@ def near(candidate: Candidate, tolerance: float) -> bool:
     return abs(candidate.product - 2) <= tolerance + 1e-12
 
 
-def _some(found: list[Candidate], tolerance: float) -> list[Candidate]:
-    if not found:
+def _some(candidates: list[Candidate], tolerance: float) -> list[Candidate]:
+    if not candidates:
         raise InputError(
-            f"no candidate has |α·β²·γ² − 2| <= {tolerance:g}; allow a larger --tolerance or give "
-            "a finer --alpha, --beta or --gamma"
+            f"no candidate has |α·β²·γ² − 2| <= {tolerance:g}; allow a larger `tolerance` or give "
+            "a finer `alpha`, `beta` or `gamma`"
         )
-    if len(found) > MOST_CANDIDATES:
+    if len(candidates) > MOST_CANDIDATES:
         raise InputError(
-            f"{len(found):,} candidates have |α·β²·γ² − 2| <= {tolerance:g}; at most "
-            f"{MOST_CANDIDATES:,} are searched: give a smaller --tolerance or a coarser grid"
+            f"{len(candidates):,} candidates have |α·β²·γ² − 2| <= {tolerance:g}; at most "
+            f"{MOST_CANDIDATES:,} are searched: give a smaller `tolerance` or a coarser grid"
         )
-    return found
+    return candidates
 
 
 def read_accuracies(path: str, tolerance: float) -> tuple[dict[Candidate, float], int]:
@@ -96,7 +96,7 @@ def read_accuracies(path: str, tolerance: float) -> tuple[dict[Candidate, float]
     if len(data) > _LIMIT:
         raise InputError(f"{where}: is larger than 64 MiB")
     keys = ("alpha", "beta", "gamma", "accuracy")
-    found: dict[Candidate, float] = {}
+    accuracies: dict[Candidate, float] = {}
     left_out = 0
     try:
         rows = csv.DictReader(text.splitlines(), strict=True)
@@ -110,17 +110,17 @@ def read_accuracies(path: str, tolerance: float) -> tuple[dict[Candidate, float]
             line = f"{where}: line {rows.line_num}"
             *bases, accuracy = (parse_number(row[key] or "", f"{line}: {key}") for key in keys)
             candidate = Candidate(*bases)
-            if candidate in found:
+            if candidate in accuracies:
                 raise InputError(f"{line}: is the second for {candidate.text()}")
             check_accuracy(accuracy, line)
             if near(candidate, tolerance):
-                found[candidate] = accuracy
+                accuracies[candidate] = accuracy
             else:
                 left_out += 1
     except csv.Error as error:
         raise InputError(f"{where}: is not CSV: {error}") from None
-    _some(list(found), tolerance)
-    return found, left_out
+    _some(list(accuracies), tolerance)
+    return accuracies, left_out
 
 
 def check_accuracy(value: float, where: str) -> None:
@@ -132,13 +132,13 @@ def check_accuracy(value: float, where: str) -> None:
 # --- cost --------------------------------------------------------------------------------------
 
 COSTS: Mapping[str, tuple[str, Callable[[Scaled], int]]] = {
-    "macs": ("MACs of one image", lambda at: at.macs),
-    "params": ("parameters", lambda at: at.params),
+    "macs": ("MACs of one image", lambda s: s.macs),
+    "params": ("parameters", lambda s: s.params),
     "memory": (
         "bytes of weights, buffers and activation peak, one image",
-        lambda at: at.weight_bytes + at.buffer_bytes + at.peak_activation_bytes,
+        lambda s: s.weight_bytes + s.buffer_bytes + s.peak_activation_bytes,
     ),
-    "communication": ("bytes that each worker sends a step", lambda at: at.gradient_bytes),
+    "communication": ("bytes that each worker sends a step", lambda s: s.gradient_bytes),
 }
 """What a candidate's COST may be, besides latency, which is measured."""
 
@@ -161,17 +161,17 @@ _FIELD = re.compile(r"\{([a-z_]\w*)\}")
 _FIELDS = ("alpha", "beta", "gamma", "phi", "d", "w", "r", "px", "network")
 
 
-def fields(network: str, at: Scaled, candidate: Candidate) -> dict[str, str]:
+def fields(network: str, scaled: Scaled, candidate: Candidate) -> dict[str, str]:
     """Values that a command or a file name can have in it, as text."""
-    height, width = at.scaling.image_size
+    height, width = scaled.scaling.image_size
     return {
         "alpha": f"{candidate.alpha:.12g}",
         "beta": f"{candidate.beta:.12g}",
         "gamma": f"{candidate.gamma:.12g}",
-        "phi": f"{at.scaling.phi:.12g}",
-        "d": repr(at.scaling.depth),
-        "w": repr(at.scaling.width),
-        "r": repr(at.scaling.resolution),
+        "phi": f"{scaled.scaling.phi:.12g}",
+        "d": repr(scaled.scaling.depth),
+        "w": repr(scaled.scaling.width),
+        "r": repr(scaled.scaling.resolution),
         "px": str(height) if height == width else f"{height}x{width}",
         "network": network,
     }
@@ -197,11 +197,11 @@ def command(text: str) -> list[str]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise InputError(f"--evaluate: {one_line(text)!r} cannot be split: {error}") from None
+        raise InputError(f"`evaluate`: {one_line(text)!r} cannot be split: {error}") from None
     if not words:
-        raise InputError("--evaluate: give a command, such as 'python train.py --depth {d}'")
+        raise InputError("`evaluate`: give a command, such as 'train.sh {d} {w} {px}'")
     for word in words:
-        filled(word, dict.fromkeys(_FIELDS, ""), "--evaluate")
+        filled(word, dict.fromkeys(_FIELDS, ""), "`evaluate`")
     return words
 
 

@@ -33,19 +33,19 @@ def _agreed(study: Any, about: Mapping[str, str], new: bool = True) -> None:
     was = study.user_attrs.get("effcalc")
     if was is None:
         if study.get_trials(deepcopy=False) or not new:
-            raise InputError("--study: is a study of something else; give another name")
+            raise InputError("`study`: is a study of something else; give another name")
         study.set_user_attr("effcalc", dict(about))
         return
     other = sorted(k for k in {*was, *about} if was.get(k) != about.get(k))
     if other:
         raise InputError(
-            f"--study: was started with another {', '.join(other)}; give the options it was "
-            "started with, or another --study"
+            f"`study`: was started with another {', '.join(other)}; give the options it was "
+            "started with, or another `study`"
         )
 
 
 def _quiet() -> Any:
-    need("optuna", "effcalc search --evaluate", "search")
+    need("optuna", "effcalc search `evaluate`", "search")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import optuna
@@ -86,19 +86,19 @@ def local(
     there = os.path.exists(path)
     if there and not resume:
         raise InputError(
-            f"--study: {one_line(path)!r} is there already; give --resume to go on with it, or "
-            "another --study"
+            f"`study`: {one_line(path)!r} is there already; give `resume` to go on with it, or "
+            "another `study`"
         )
     try:
         file = open(path, "a+b")  # noqa: SIM115 - closed below, which gives the lock back
     except OSError as error:
-        raise InputError(f"--study: cannot write {one_line(path)!r}: {error.strerror}") from None
+        raise InputError(f"`study`: cannot write {one_line(path)!r}: {error.strerror}") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(
-                f"--study: another search is at work on {one_line(path)!r}; --status shows it"
+                f"`study`: another search is at work on {one_line(path)!r}; `status` shows it"
             ) from None
         _mend(file, path)
         study = _load(optuna, lambda: _journal(optuna, path), path, about)
@@ -117,7 +117,7 @@ def _mend(file: IO[bytes], path: str) -> None:
     """Cut off a last line that a killed process did not end; refuse what is no journal."""
     file.seek(0)
     if not _START.startswith(file.read(len(_START))):
-        raise InputError(f"--study: {one_line(path)!r} is not the file of a search")
+        raise InputError(f"`study`: {one_line(path)!r} is not the file of a search")
     size = file.seek(0, os.SEEK_END)
     end = size
     while end:
@@ -139,7 +139,7 @@ def _load(optuna: Any, storage: Callable[[], Any], path: str, about: Mapping[str
         )
         _agreed(study, about)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"--study: {one_line(path)!r} is not the file of a search") from None
+        raise InputError(f"`study`: {one_line(path)!r} is not the file of a search") from None
     return study
 
 
@@ -164,11 +164,11 @@ def shared(
     optuna = _quiet()
     if not url.startswith(("postgresql://", "postgresql+")):
         raise InputError(
-            "--storage: give postgresql://USER@HOST/DATABASE; only there do several processes "
-            "work on one study safely, and one process needs a --study file alone"
+            "`storage`: give postgresql://USER@HOST/DATABASE; only there do several processes "
+            "work on one study safely, and one process needs a `study` file alone"
         )
     url = _with_driver(url)
-    need("sqlalchemy", "--storage", "search")
+    need("sqlalchemy", "`storage`", "search")
     import sqlalchemy
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage, fail_stale_trials
@@ -178,9 +178,9 @@ def shared(
     try:
         engine = sqlalchemy.create_engine(url, **options)
     except ImportError as error:
-        raise NeedsError(f"--storage needs {error.name}; pip install 'effcalc[search]'") from None
+        raise NeedsError(f"`storage` needs {error.name}; pip install 'effcalc[search]'") from None
     except sqlalchemy.exc.ArgumentError:
-        raise InputError("--storage: is not a URL like postgresql://USER@HOST/DATABASE") from None
+        raise InputError("`storage`: is not a URL like postgresql://USER@HOST/DATABASE") from None
     # Any number will do, as long as it is the same for everyone who works on this study.
     key = int.from_bytes(sha256(f"effcalc {name}".encode()).digest()[:7])
     take = sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)")
@@ -206,7 +206,7 @@ def shared(
             )
             _agreed(study, about)
     except away as error:
-        raise NeedsError(f"--storage: {reason(error)}") from None
+        raise NeedsError(f"`storage`: {reason(error)}") from None
 
     def alive(trial: Any) -> bool:
         # An attempt is begun and has its first heartbeat under one lock, which is ours now.
@@ -234,13 +234,13 @@ def stored(
     try:
         if storage is None:
             if not os.path.exists(place):
-                raise InputError(f"--study: there is no file {one_line(place)!r}")
+                raise InputError(f"`study`: there is no file {one_line(place)!r}")
             study = optuna.load_study(study_name="effcalc", storage=_journal(optuna, place))
         else:
             study = optuna.load_study(study_name=place, storage=_with_driver(storage))
     except (KeyError, ValueError):
-        raise InputError(f"--study: there is no search {one_line(place)!r}") from None
+        raise InputError(f"`study`: there is no search {one_line(place)!r}") from None
     except ImportError as error:
-        raise NeedsError(f"--storage needs {error.name}; pip install 'effcalc[search]'") from None
+        raise NeedsError(f"`storage` needs {error.name}; pip install 'effcalc[search]'") from None
     _agreed(study, about, new=False)
     return look_at(study, candidates, retries)

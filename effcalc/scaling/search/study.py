@@ -136,11 +136,11 @@ class Study:
             self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         if dead:
             trials = self._study.get_trials(deepcopy=False)
-        found = standing(trials, len(self.candidates), self.retries)
-        for number in missing(trials, len(self.candidates), found):
+        current = standing(trials, len(self.candidates), self.retries)
+        for number in missing(trials, len(self.candidates), current):
             self._study.add_trial(self._attempt(number))
-            found.waiting += 1
-        return found
+            current.waiting += 1
+        return current
 
     def _attempt(self, number: int) -> Any:
         from optuna.distributions import FloatDistribution
@@ -163,7 +163,7 @@ class Study:
                 return action()
             except self._away as error:
                 if time.monotonic() > until:
-                    raise RunError(f"--storage: {reason(error)}") from None
+                    raise RunError(f"`storage`: {reason(error)}") from None
                 time.sleep(1)
 
 
@@ -176,7 +176,7 @@ def standing(trials: Sequence[Any], candidates: int, retries: int) -> Progress:
     """Say how things stand by all trials of a study."""
     from optuna.trial import TrialState
 
-    found = Progress()
+    state = Progress()
     attempts: dict[int, list[Any]] = {number: [] for number in range(candidates)}
     for trial in trials:
         number = trial.user_attrs.get("candidate")
@@ -185,29 +185,29 @@ def standing(trials: Sequence[Any], candidates: int, retries: int) -> Progress:
     for number, own in attempts.items():
         states = [trial.state for trial in own]
         if TrialState.COMPLETE in states:
-            found.accuracies[number] = own[states.index(TrialState.COMPLETE)].value
+            state.accuracies[number] = own[states.index(TrialState.COMPLETE)].value
         elif TrialState.RUNNING in states:
-            found.running += 1
+            state.running += 1
         elif TrialState.WAITING in states:
-            found.waiting += 1
+            state.waiting += 1
         else:
-            told = [t.user_attrs for t in own]
-            causes = [attrs["cause"] for attrs in told if "cause" in attrs]
-            killed = sum("cause" not in attrs and "left" not in attrs for attrs in told)
+            attributes = [t.user_attrs for t in own]
+            causes = [attrs["cause"] for attrs in attributes if "cause" in attrs]
+            killed = sum("cause" not in attrs and "left" not in attrs for attrs in attributes)
             if len(causes) > retries:
-                found.failed[number] = causes[-1]
+                state.failed[number] = causes[-1]
             elif killed > STALE_LIMIT:
-                found.failed[number] = f"its process was killed {killed} times"
-    return found
+                state.failed[number] = f"its process was killed {killed} times"
+    return state
 
 
-def missing(trials: Sequence[Any], candidates: int, found: Progress) -> list[int]:
+def missing(trials: Sequence[Any], candidates: int, state: Progress) -> list[int]:
     """Numbers of the candidates for which nothing is done, under way or waiting."""
     from optuna.trial import TrialState
 
     open_states = (TrialState.RUNNING, TrialState.WAITING)
     busy = {trial.user_attrs.get("candidate") for trial in trials if trial.state in open_states}
-    return [n for n in range(candidates) if n not in {*busy, *found.accuracies, *found.failed}]
+    return [n for n in range(candidates) if n not in {*busy, *state.accuracies, *state.failed}]
 
 
 def reason(error: Exception) -> str:

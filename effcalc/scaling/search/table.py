@@ -46,7 +46,7 @@ def search_table(
         Column("failed", "failed", "text", "why there is no accuracy", default=bool(failed)),
     )
     rows = []
-    for i, (candidate, at) in enumerate(zip(candidates, networks, strict=True)):
+    for i, (candidate, scaled) in enumerate(zip(candidates, networks, strict=True)):
         accuracy = accuracies.get(i)
         row: dict[str, Value] = {
             "alpha": candidate.alpha,
@@ -58,7 +58,8 @@ def search_table(
             "reward": None if accuracy is None else reward(accuracy, costs[i], target, exponent),
             "failed": failed.get(i),
         }
-        rows.append(row | {figure.key: figure.value(at) for figure in _FIGURES})
+        rows.append(row | {figure.key: figure.value(scaled) for figure in _FIGURES})
     ordered: list[Row] = [rows[i] for i in ranking(costs, accuracies, target, exponent)]
     ordered += [row for i, row in enumerate(rows) if i not in accuracies]
-    return Table("search", title, columns, ordered, tuple(notes), layout="rows")
+    chart = "effcalc.scaling.plots.front:front"
+    return Table("search", title, columns, ordered, tuple(notes), layout="rows", chart=chart)

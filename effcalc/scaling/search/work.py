@@ -44,13 +44,13 @@ def work(study: Study, run: Run, jobs: int, seconds: float) -> Iterator[Progress
                             causes.append(f"{study.candidates[number].text()}: {result.cause}")
                     if not finished:
                         continue
-                found = study.progress()
-                if len(causes) >= HOPELESS and not found.accuracies:
-                    raise RunError(f"--evaluate: nothing but failures; the first: {causes[0]}")
-                yield found
-                if not found.running and not found.waiting:
+                state = study.progress()
+                if len(causes) >= HOPELESS and not state.accuracies:
+                    raise RunError(f"`evaluate`: nothing but failures; the first: {causes[0]}")
+                yield state
+                if not state.running and not state.waiting:
                     return
-                if not under_way and not found.waiting:
+                if not under_way and not state.waiting:
                     time.sleep(min(1.0, seconds))  # others are at work on the rest
         finally:
             stop.set()

@@ -1,4 +1,4 @@
-"""A sweep as chunks of points in a fixed order, each with columns that are made when asked for."""
+"""A sweep as chunks of points in a fixed order, whose columns are computed when asked for."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ class Sweep:
         arch, space = self.archs[0], self.space
         ends = itertools.product(*(axis.ends for axis in space.axes))
         if space.compound:
-            found = [by_phi(arch, *point) for point in ends]
+            scalings = [by_phi(arch, *point) for point in ends]
         elif space.sizes:
-            found = [by_ratios(arch, d, w, image_size=size) for d, w, size in ends]
+            scalings = [by_ratios(arch, d, w, image_size=size) for d, w, size in ends]
         else:
-            found = [by_ratios(arch, d, w, r) for d, w, r in ends]
+            scalings = [by_ratios(arch, d, w, r) for d, w, r in ends]
         columns = (
-            [s.depth for s in found],
-            [s.width for s in found],
-            [s.resolution for s in found],
+            [s.depth for s in scalings],
+            [s.width for s in scalings],
+            [s.resolution for s in scalings],
         )
         return tuple((min(values), max(values)) for values in columns)
 
@@ -269,12 +269,12 @@ def _slab(job: Job, depths: Array, widths: Array, size: tuple[Array, Array]) -> 
 
 def _lists(sweep: Sweep, first: int) -> Iterator[Chunk]:
     length = sweep.space.length
-    found: dict[int, _Lookup | None] = {}
+    lookups: dict[int, _Lookup | None] = {}
 
     def lookup(setting: int) -> _Lookup | None:
-        if setting not in found:
-            found[setting] = _classes(sweep, setting) if len(sweep.archs) <= 16 else None
-        return found[setting]
+        if setting not in lookups:
+            lookups[setting] = _classes(sweep, setting) if len(sweep.archs) <= 16 else None
+        return lookups[setting]
 
     for start in range(first * CHUNK, length, CHUNK):
         yield _list(sweep, np.arange(start, min(start + CHUNK, length)), lookup)

@@ -1,6 +1,6 @@
 """Which points a sweep visits: a grid of values, or draws that depend on a seed and an index.
 
-A draw is a function of (seed, axis, index) alone, so any point can be made again without those
+A draw is a function of (seed, axis, index) alone, so any point can be recomputed without those
 before it: an interrupted sweep goes on where it was, and a kept point is kept as its index.
 """
 
@@ -25,6 +25,7 @@ from effcalc.base.units import (
     parse_values,
 )
 from effcalc.network.arch import Arch
+from effcalc.scaling.request import ScalingRequest
 from effcalc.scaling.scale import ALPHA, BETA, GAMMA, Scaling, by_phi, by_ratios, growth_rule
 
 Array = Any
@@ -62,20 +63,6 @@ class Axis:
         return (min(self.values), max(self.values)) if self.listed else (self.low, self.high)
 
 
-@dataclass(frozen=True, slots=True)
-class AxesText:
-    """The axes of a sweep as typed."""
-
-    depth: str | None = None
-    width: str | None = None
-    resolution: str | None = None
-    image_size: str | None = None
-    phi: str | None = None
-    alpha: str | None = None
-    beta: str | None = None
-    gamma: str | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Space:
     """The points of a sweep: `settings` of knobs x axes, as a grid or drawn `random` times.
@@ -103,38 +90,40 @@ class Space:
         return math.prod(len(axis.values) for axis in self.axes) * len(self.settings)
 
 
-def space(text: AxesText, knobs: Sequence[str], random: int | None = None, seed: int = 0) -> Space:
-    """Read what a sweep is over; `knobs` are `--set key=values` options. Raises `InputError`."""
+def space(request: ScalingRequest, random: int | None = None, seed: int = 0) -> Space:
+    """Read what a sweep is over: every combination of the values, or `random` of them.
+
+    Raises `InputError`.
+    """
     drawn = random is not None
-    ratios = (text.depth, text.width, text.resolution, text.image_size)
-    bases = (text.alpha, text.beta, text.gamma)
+    bases = (request.alpha, request.beta, request.gamma)
     axes: tuple[Axis, ...]
-    if text.phi is not None or any(b is not None for b in bases):
-        if any(r is not None for r in ratios):
+    if request.phi is not None or any(b is not None for b in bases):
+        if any(r is not None for r in request.ratios):
             raise InputError(
-                "--phi with its bases, and --depth, --width, --resolution or --image-size, "
+                "`phi` with its bases, and `depth`, `width`, `resolution` or `image_size`, "
                 "exclude each other; give one of the two"
             )
         axes = (
-            _axis("phi", text.phi, 1, drawn),
-            _axis("alpha", text.alpha, ALPHA, drawn),
-            _axis("beta", text.beta, BETA, drawn),
-            _axis("gamma", text.gamma, GAMMA, drawn),
+            _axis("phi", request.phi, 1, drawn),
+            _axis("alpha", request.alpha, ALPHA, drawn),
+            _axis("beta", request.beta, BETA, drawn),
+            _axis("gamma", request.gamma, GAMMA, drawn),
         )
     else:
-        if text.resolution is not None and text.image_size is not None:
-            raise InputError("--resolution and --image-size say the same thing; give one of them")
+        if request.resolution is not None and request.image_size is not None:
+            raise InputError("`resolution` and `image_size` say the same thing; give one of them")
         side = (
-            _axis("side", text.resolution, 1.0, drawn, "--resolution")
-            if text.image_size is None
-            else Axis("side", _sizes(text.image_size))
+            _axis("side", request.resolution, 1.0, drawn, "`resolution`")
+            if request.image_size is None
+            else Axis("side", _sizes(request.image_size))
         )
-        depth, width = (_axis(n, getattr(text, n), 1.0, drawn) for n in ("depth", "width"))
+        depth, width = (_axis(n, getattr(request, n), 1.0, drawn) for n in ("depth", "width"))
         axes = (depth, width, side)
-    found = Space(_settings(knobs), axes, text.image_size is not None, random, seed)
-    if found.length > MOST_POINTS:
-        raise InputError(f"a sweep has at most 2^53 points, not {format_count(found.length)}")
-    return found
+    result = Space(_settings(request.knobs), axes, request.image_size is not None, random, seed)
+    if result.length > MOST_POINTS:
+        raise InputError(f"a sweep has at most 2^53 points, not {format_count(result.length)}")
+    return result
 
 
 def _axis(name: str, text: str | None, default: float, drawn: bool, option: str = "") -> Axis:
@@ -161,39 +150,39 @@ def _few(count: int, option: str) -> None:
 
 def _sizes(text: str) -> list[tuple[int, int]]:
     """Read image sizes: `224,320x480` and ranges of square ones, `128:512:32`."""
-    found: list[tuple[int, int]] = []
+    sizes: list[tuple[int, int]] = []
     for item in text.split(","):
         if ":" not in item:
-            found.append(parse_image_size(item, "--image-size"))
+            sizes.append(parse_image_size(item, "`image_size`"))
             continue
-        values = parse_values(item, "--image-size")
-        _few(len(found) + len(values), "--image-size")
+        values = parse_values(item, "`image_size`")
+        _few(len(sizes) + len(values), "`image_size`")
         for value in values:
             if not isinstance(value, int) or value < 1:
-                raise InputError(f"--image-size: {value} is not a whole number of pixels above 0")
-            found.append((value, value))
-    return found
+                raise InputError(f"`image_size`: {value} is not a whole number of pixels above 0")
+            sizes.append((value, value))
+    return sizes
 
 
 def _settings(knobs: Sequence[str]) -> tuple[dict[str, str], ...]:
-    """Read `--set key=a,b,c` and `--set key=1:4`, and return all combinations."""
+    """Read knobs, `key=a,b,c` and `key=1:4`, and return all combinations."""
     values: dict[str, list[str]] = {}
     for pair in knobs:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip() or not text.strip():
             raise InputError(
-                f"--set: {one_line(repr(pair))} is not KEY=VALUES, such as sr=0.125,0.25"
+                f"`knobs`: {one_line(repr(pair))} is not KEY=VALUES, such as sr=0.125,0.25"
             )
         if ":" in text:
-            numbers = parse_values(text, f"--set {key.strip()}")
-            _few(len(numbers), f"--set {key.strip()}")
+            numbers = parse_values(text, f"`knobs` {key.strip()}")
+            _few(len(numbers), f"`knobs` {key.strip()}")
             listed = [int_text(v) if isinstance(v, int) else repr(v) for v in numbers]
         else:
             listed = [item.strip() for item in text.split(",")]
         values[key.strip()] = listed
     count = math.prod(map(len, values.values()))
     if count > MOST_SETTINGS:
-        raise InputError(f"--set: {count:,} combinations; at most {MOST_SETTINGS:,} are swept")
+        raise InputError(f"`knobs`: {count:,} combinations; at most {MOST_SETTINGS:,} are swept")
     return tuple(dict(zip(values, c, strict=True)) for c in product(*values.values()))
 
 

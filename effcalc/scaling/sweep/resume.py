@@ -55,7 +55,7 @@ class Journal:
         there = os.path.exists(self.path)
         if there and not resume:
             raise InputError(
-                f"{one_line(self.path)!r} is of an unfinished sweep; give --resume to go on with "
+                f"{one_line(self.path)!r} is of an unfinished sweep; give `resume` to go on with "
                 "it, or delete it"
             )
         if there:
@@ -73,7 +73,7 @@ class Journal:
                 self._file.seek(self.state.size)
             self.save()
         except OSError as error:
-            raise InputError(f"--output: cannot write {one_line(output)!r}: {error}") from error
+            raise InputError(f"`output`: cannot write {one_line(output)!r}: {error}") from error
 
     def __enter__(self) -> Journal:
         return self
@@ -158,7 +158,7 @@ def _read(path: str, request: Mapping[str, str]) -> State:
     other = sorted(k for k in {*was, *request} if was.get(k) != request.get(k))
     if other:
         raise InputError(
-            f"--resume: {one_line(path)!r} is of a sweep with another {', '.join(other)}; "
+            f"`resume`: {one_line(path)!r} is of a sweep with another {', '.join(other)}; "
             "give the options it was started with"
         )
     return state

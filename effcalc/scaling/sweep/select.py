@@ -1,7 +1,7 @@
 """Which points of a sweep are kept: the first of an order, or the Pareto front.
 
 Both hold what may still be kept and nothing else, whatever the number of points seen. A point is
-kept as its index, from which it is made again.
+kept as its index, from which it is recomputed.
 """
 
 from __future__ import annotations
@@ -115,13 +115,13 @@ def front(values: Sequence[Array]) -> Array:
             return order
         best = np.minimum.accumulate(last)
         return order[np.concatenate([[True], last[1:] < best[:-1]]).astype(bool)]
-    found = []
+    heads = []
     while len(order):
         head, order = order[0], order[1:]
-        found.append(head)
+        heads.append(head)
         better = np.logical_or.reduce([(v[order] < v[head]).astype(bool) for v in values])
         order = order[better]
-    return np.array(found, np.int64)
+    return np.array(heads, np.int64)
 
 
 def _ranks(values: Array) -> Array:

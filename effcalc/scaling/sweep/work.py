@@ -16,7 +16,7 @@ from effcalc.scaling.sweep.select import Selection
 from effcalc.scaling.sweep.tables import FIGURES
 
 Watch = Callable[[Iterable[Chunk], int], Iterable[Chunk]]
-"""Looks at chunks as they pass; it is told how many points were done before them."""
+"""Sees chunks as they pass, and how many points were done before them."""
 
 Text = Callable[[Chunk, Any, bool], Iterable[str]]
 """Writes the points of a chunk at some places; True: with the head of the file before them."""
@@ -54,8 +54,8 @@ class Work:
         """See every point, and return those that the selection keeps, with all figures."""
         state = journal.state if journal is not None else State({})
         if state.kept:
-            again = self.sweep.chunk_at(state.kept)
-            selection.add(again, np.arange(len(again)))
+            kept = self.sweep.chunk_at(state.kept)
+            selection.add(kept, np.arange(len(kept)))
         for chunk, at in self.matching(state):
             selection.add(chunk, at)
             if journal is not None:
@@ -76,5 +76,5 @@ class Work:
 
 def fingerprint(sweep: Sweep) -> str:
     """What an unfinished sweep must share with the one that goes on: stages, and chunks."""
-    told = repr([(arch.name, arch.stages, arch.image_size, arch.keep) for arch in sweep.archs])
-    return sha256(f"{told} {CHUNK} {SLAB}".encode()).hexdigest()
+    parts = repr([(arch.name, arch.stages, arch.image_size, arch.keep) for arch in sweep.archs])
+    return sha256(f"{parts} {CHUNK} {SLAB}".encode()).hexdigest()

@@ -32,9 +32,11 @@ def budget_table(arch: Arch, fits: Sequence[Fit], budget: Budget) -> Table:
             answer = "no limit" if fit.unlimited else "none fits"
             rows.append({"kind": f"{fit.kind}: {answer}"})
             continue
-        at = fit.scaled
-        share = max(getattr(at, key) * 100 / limit for key, limit in budget.items())
-        rows.append({"kind": f"{fit.kind} = {fit.value:.4g}", **row_of(figures, at), "used": share})
+        scaled = fit.scaled
+        share = max(getattr(scaled, key) * 100 / limit for key, limit in budget.items())
+        rows.append(
+            {"kind": f"{fit.kind} = {fit.value:.4g}", **row_of(figures, scaled), "used": share}
+        )
     notes = [
         "largest on a grid: φ, depth and width in steps of 0.001, resolution in whole pixels",
     ]

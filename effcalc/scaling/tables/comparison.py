@@ -29,15 +29,15 @@ def compare_table(labels: Sequence[str], networks: Sequence[Scaled]) -> Table:
     ]
     rows: list[Row] = []
     sources: dict[str, list[str]] = {}
-    for label, at in zip(labels, networks, strict=True):
-        row: dict[str, Value] = {"network": label, "pixels": pixels(at.scaling.image_size)}
-        row["family"] = PurePath(at.arch.file).stem
+    for label, scaled in zip(labels, networks, strict=True):
+        row: dict[str, Value] = {"network": label, "pixels": pixels(scaled.scaling.image_size)}
+        row["family"] = PurePath(scaled.arch.file).stem
         for figure in COSTS:
-            mine, theirs = figure.value(at), figure.value(first)
+            mine, theirs = figure.value(scaled), figure.value(first)
             row[figure.key] = mine
             if isinstance(mine, int) and isinstance(theirs, int) and theirs:
                 row[f"{figure.key}_ratio"] = ratio(mine, theirs)
-        entry = accuracy(at)
+        entry = accuracy(scaled)
         if entry is not None:
             source = f"{entry.table}{f' ({entry.note})' if entry.note else ''}"
             row |= {"top1": entry.top1, "top5": entry.top5, "source": source}
@@ -47,4 +47,12 @@ def compare_table(labels: Sequence[str], networks: Sequence[Scaled]) -> Table:
     if sources:
         quoted = "; ".join(f"{source}: {', '.join(names)}" for source, names in sources.items())
         notes.append(f"accuracy in % as published, none is computed: {quoted}")
-    return Table("compare", " · ".join(labels), tuple(columns), rows, tuple(notes), layout="rows")
+    return Table(
+        "compare",
+        " · ".join(labels),
+        tuple(columns),
+        rows,
+        tuple(notes),
+        layout="rows",
+        chart="effcalc.scaling.plots.costs:costs",
+    )

@@ -72,9 +72,9 @@ def check_breakdown(per: str | None, max_level: int | None) -> None:
     """Refuse a breakdown that there is not, before anything runs."""
     known = ("module", "layer", "op", "stage", "block")
     if per is not None:
-        one_of(per, known, "--per")
+        one_of(per, known, "`per`")
     if max_level is not None and per not in ("module", "layer"):
-        raise InputError("--max-level is for --per module and --per layer")
+        raise InputError("`max_level` is for `per` module and `per` layer")
 
 
 def count_breakdown(network: Network, per: str, max_level: int | None) -> Table:
@@ -86,7 +86,7 @@ def count_breakdown(network: Network, per: str, max_level: int | None) -> Table:
     check_breakdown(per, max_level)
     if per in ("stage", "block") and not network.calls[0].block:
         raise InputError(
-            f"--per {per} is for a network of effcalc's, as described; of one that ran give "
+            f"`per` {per} is for a network of effcalc's, as described; of one that ran give "
             "module, layer or op"
         )
     top = network.name
@@ -114,8 +114,8 @@ def count_breakdown(network: Network, per: str, max_level: int | None) -> Table:
 
 def _is_empty(call: OperatorCall) -> bool:
     """Whether a layer does, moves, holds and makes nothing: a view, a question about a shape."""
-    made = sum(t.numel for t in call.outputs) if call.memory == "new" else 0
-    return not (made or call.params or any(cost(call)))
+    created = sum(t.numel for t in call.outputs) if call.memory == "new" else 0
+    return not (created or call.params or any(cost(call)))
 
 
 def _values(f: Figures) -> Row:

@@ -24,14 +24,14 @@ def archs_table(networks: Iterable[Scaled]) -> Table:
     )
     rows: list[Row] = [
         {
-            "name": at.arch.name,
-            "pixels": pixels(at.scaling.image_size),
-            "params": at.params,
-            "macs": at.macs,
-            "variants": " ".join(v.name for v in at.arch.variants) or None,
-            "source": at.arch.source,
+            "name": scaled.arch.name,
+            "pixels": pixels(scaled.scaling.image_size),
+            "params": scaled.params,
+            "macs": scaled.macs,
+            "variants": " ".join(v.name for v in scaled.arch.variants) or None,
+            "source": scaled.arch.source,
         }
-        for at in networks
+        for scaled in networks
     ]
     notes = ("effcalc archs NETWORK shows the stage table, what scales, and the source",)
     return Table("archs", "Built-in networks", columns, rows, notes, layout="rows")
@@ -40,15 +40,15 @@ def archs_table(networks: Iterable[Scaled]) -> Table:
 _SHORT = {"kernel": "k", "stride": "s", "expansion": "exp", "channels": "c", "se_ratio": "SE"}
 
 
-def arch_table(at: Scaled) -> Table:
+def arch_table(scaled: Scaled) -> Table:
     """The stage table of a network as its file writes it, with what scales."""
-    arch = at.arch
+    arch = scaled.arch
     keys = [
         key
         for key in ("kernel", "stride", "expansion", "channels", "expand", "groups", "se_ratio")
         if any(stage.keys.get(key, 0) > (key == "groups") for stage in arch.stages)
     ]
-    parts = {part.name: part for part in breakdown(at.network, PER["stage"])}
+    parts = {part.name: part for part in breakdown(scaled.network, PER["stage"])}
     columns = (
         Column("stage", "stage"),
         Column("block", "block"),
@@ -89,8 +89,8 @@ def arch_table(at: Scaled) -> Table:
         released = (
             f"{v.name} d {v.depth:g} w {v.width:g} {pixels(v.image_size)} px" for v in arch.variants
         )
-        notes.append(f"released (--variant): {'; '.join(released)}")
-    notes += [f"--set {k.name}={arch.settings[k.name]}: {k.help}" for k in arch.knobs]
+        notes.append(f"released (`variant`): {'; '.join(released)}")
+    notes += [f"`knobs` {k.name}={arch.settings[k.name]}: {k.help}" for k in arch.knobs]
     filled = tuple(note for note in notes if not note.endswith(": "))
     return Table("arch", f"{arch.title} ({arch.name})", columns, rows, filled, layout="rows")
 

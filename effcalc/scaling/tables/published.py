@@ -32,16 +32,16 @@ def observations_table(arch: Arch) -> Table:
     )
     rows: list[Row] = []
     for entry in entries:
-        at = at_scaling(arch, entry)
+        result = at_scaling(arch, entry)
         gain = round((entry.top1 or 0.0) - first, 1)
-        doublings = log2(at.macs / base.macs)
+        doublings = log2(result.macs / base.macs)
         rows.append(
             {
                 "label": entry.label,
                 "scaled": _scales(entry) or "nothing",
-                "params": at.params,
-                "macs": at.macs,
-                "growth": at.macs / base.macs,
+                "params": result.params,
+                "macs": result.macs,
+                "growth": result.macs / base.macs,
                 "top1": entry.top1,
                 "gain": gain if doublings else None,
                 "rate": gain / doublings if doublings else None,
@@ -54,13 +54,13 @@ def observations_table(arch: Arch) -> Table:
 def _entries(arch: Arch) -> list[Published]:
     """Return the entries of the one table that scales dimensions alone, the unscaled one first."""
     tables = {e.table for e in arch.published if _scales(e) in ("depth", "width", "resolution")}
-    found = [e for e in arch.published if e.table in tables and e.top1 and e.network == arch.name]
-    if not found:
+    known = [e for e in arch.published if e.table in tables and e.top1 and e.network == arch.name]
+    if not known:
         raise InputError(
             f"no paper scales {arch.title} in one dimension alone; there are efficientnet-b0, "
             "mobilenet-v1, mobilenet-v2 and resnet-50"
         )
-    return sorted(found, key=lambda entry: bool(_scales(entry)))
+    return sorted(known, key=lambda entry: bool(_scales(entry)))
 
 
 def _scales(entry: Published) -> str:

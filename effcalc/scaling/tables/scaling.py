@@ -37,20 +37,20 @@ def pixels(size: tuple[int, int]) -> str:
     return str(height) if height == width else f"{height}x{width}"
 
 
-def _difference(at: Scaled) -> float | None:
-    return None if at.nearest is None else (at.nearest[1] - 1) * 100
+def _difference(scaled: Scaled) -> float | None:
+    return None if scaled.nearest is None else (scaled.nearest[1] - 1) * 100
 
 
-def _nearest(at: Scaled) -> str | None:
+def _nearest(scaled: Scaled) -> str | None:
     """The nearest released variant, and how far this network's MACs are from its."""
-    difference = _difference(at)
-    if at.nearest is None or difference is None:
+    difference = _difference(scaled)
+    if scaled.nearest is None or difference is None:
         return None
-    if at.is_released:
-        return f"is {at.nearest[0]}"
+    if scaled.is_released:
+        return f"is {scaled.nearest[0]}"
     if not isfinite(difference):
-        return f"{at.nearest[0]} +∞"
-    return f"{at.nearest[0]} {format_change(difference, 3 if abs(difference) < 10 else 2)}"
+        return f"{scaled.nearest[0]} +∞"
+    return f"{scaled.nearest[0]} {format_change(difference, 3 if abs(difference) < 10 else 2)}"
 
 
 SCALING = (
@@ -107,9 +107,9 @@ _RECORD = {f.key for f in (*SCALING, *COSTS, *GROWTH)} | {"nearest"}
 _ROWS = {"phi", "depth", "width", "pixels", "params", "macs", "theory", "growth", "nearest"}
 
 
-def row_of(figures: Sequence[Figure], at: Scaled | BreakdownRow) -> dict[str, Value]:
+def row_of(figures: Sequence[Figure], item: Scaled | BreakdownRow) -> dict[str, Value]:
     """Return the figures of a network, or of a part of it, by their keys."""
-    return {figure.key: figure.value(at) for figure in figures}
+    return {figure.key: figure.value(item) for figure in figures}
 
 
 def scale_figures(arch: Arch) -> tuple[Figure, ...]:
@@ -120,26 +120,27 @@ def scale_figures(arch: Arch) -> tuple[Figure, ...]:
 def scale_table(
     arch: Arch, rows: Sequence[Scaled] | Many[Scaled], title: str, workers: int
 ) -> Table:
-    """One row for each scaling of one network; rows are made as they are read.
+    """One row for each scaling of one network; rows are computed as they are read.
 
     A single row has room for every figure; several show people what fits 80 columns.
     """
     figures = scale_figures(arch)
     several = not isinstance(rows, Sequence) or len(rows) > 1
     columns = tuple(f.column(_ROWS if several else _RECORD) for f in figures)
-    made: Iterable[Row]
+    records: Iterable[Row]
     if isinstance(rows, Sequence):
-        made = [row_of(figures, at) for at in rows]
-    else:  # made as they are read, and still counted: a format refuses too many before it starts
-        made = Many(len(rows), lambda: (row_of(figures, at) for at in rows))
+        records = [row_of(figures, row) for row in rows]
+    else:  # computed as they are read, and counted: a format refuses too many before it starts
+        records = Many(len(rows), lambda: (row_of(figures, row) for row in rows))
     notes = [] if several else [f"sent/step: by each of {workers} data-parallel workers"]
     if arch.variants:
         notes.append("nearest: the released variant closest by MACs; not the same network")
-    if isinstance(rows, Sequence) and any((at.scaling.phi or 0) < 0 for at in rows):
+    if isinstance(rows, Sequence) and any((row.scaling.phi or 0) < 0 for row in rows):
         notes.append("a negative φ shrinks the network; the paper only grows it")
     if arch.rule:
         notes.append(f"scaling rule: {arch.rule}")
-    return Table("scale", title, columns, made, tuple(notes))
+    chart = "effcalc.scaling.plots.scaling:scaling"
+    return Table("scale", title, columns, records, tuple(notes), chart=chart)
 
 
 PARTS = (
@@ -169,7 +170,7 @@ def breakdown_table(
 
     `group` replaces the grouping that `per` names. Raises `InputError` for an unknown one.
     """
-    parts = breakdown(network, group or PER[one_of(per, PER, "--per")])
+    parts = breakdown(network, group or PER[one_of(per, PER, "`per`")])
     figures = [f for f in PARTS if f.key != "output" or per != "op"]
     macs = sum(part.cost.macs for part in parts)
     columns = (
@@ -191,7 +192,8 @@ def breakdown_table(
     for figure in figures:
         if figure.key != "output":
             total[figure.key] = sum(figure.value(part) for part in parts)  # type: ignore[misc]
-    return Table("breakdown", title, columns, rows, total=total, layout="rows")
+    chart = "effcalc.scaling.plots.stages:stages"
+    return Table("breakdown", title, columns, rows, total=total, layout="rows", chart=chart)
 
 
 def _percent(part: int, whole: int) -> float | None:

@@ -31,11 +31,11 @@ class OneFigure(NamedTuple):
         return format_exact(self.value, self.unit) or self.text(digits)
 
 
-def scaled_figure(at: Scaled, key: str) -> OneFigure:
+def scaled_figure(scaled: Scaled, key: str) -> OneFigure:
     """Return what the column `key` of `effcalc scale` says of a network, and compute no other."""
-    figures = {figure.key: figure for figure in scale_figures(at.arch)}
+    figures = {figure.key: figure for figure in scale_figures(scaled.arch)}
     column = find_column({k: f.column(()) for k, f in figures.items()}, key, "KEY")
-    return _known(figures[key].value(at), column.unit, key)
+    return _known(figures[key].value(scaled), column.unit, key)
 
 
 def saved_figure(table: Table, key: str) -> OneFigure:

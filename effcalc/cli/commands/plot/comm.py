@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from effcalc.cli.options import Network, ScalingOptions
+from effcalc.cli.options import Network
 from effcalc.cli.pictures import PlotOptions
+from effcalc.cli.scaling import ScalingOptions
 from effcalc.cli.training import ComputeOptions, LinkOptions, StrategyOptions
 
 
@@ -26,17 +27,19 @@ def comm(
     effcalc plot comm --algorithm ring,tree --compute 100ms -o efficiency.html
     """
     from effcalc.base.units import format_seconds
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_plot
     from effcalc.cli.training import predicted
-    from effcalc.communication import plot as kind
     from effcalc.communication.model import training_model
+    from effcalc.communication.plot import comm as comm_plot
     from effcalc.communication.tables import comm_table
+    from effcalc.scaling.request import one_network
 
-    at = one_network(network, scaling, "plot comm")
-    asked = predicted(training_model(at.network), training, wires, spent)
-    rows = list(asked.made)
+    scaled = one_network(network, scaling, "plot comm")
+    asked = predicted(training_model(scaled.network), training, wires, spent)
+    rows = list(asked.predictions)
     cluster, compute = rows[0].cluster, rows[0].compute
     links = " and ".join(dict.fromkeys((cluster.inner.title, cluster.outer.title)))
-    told = "" if compute is None else f", {format_seconds(compute)} of compute a step"
-    write_plot(kind.comm(comm_table(at.title, rows, asked.shown), f"{links}{told}"), plot)
+    compute_text = "" if compute is None else f", {format_seconds(compute)} of compute a step"
+    write_plot(
+        comm_plot(comm_table(scaled.title, rows, asked.shown), f"{links}{compute_text}"), plot
+    )

@@ -47,11 +47,12 @@ def compare(plot: PlotOptions, networks: Names = None, figure: Figure = "macs") 
     effcalc plot compare alexnet squeezenet-1.0 --output small.html
     """
     from effcalc.cli.output import write_plot
-    from effcalc.scaling.plots import compare as kind
+    from effcalc.scaling.plots.compare import NETWORKS
+    from effcalc.scaling.plots.compare import compare as compare_plot
     from effcalc.scaling.request import network_at
     from effcalc.scaling.scale import WORKERS
     from effcalc.scaling.tables.comparison import compare_table
 
-    names = list(networks or kind.NETWORKS)
+    names = list(networks or NETWORKS)
     table = compare_table(names, [network_at(name, WORKERS) for name in names])
-    write_plot(kind.compare(table, figure), plot)
+    write_plot(compare_plot(table, figure), plot)

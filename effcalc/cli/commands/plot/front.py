@@ -25,11 +25,11 @@ def front(saved: Saved, plot: PlotOptions) -> None:
     from effcalc.base.errors import InputError, one_line
     from effcalc.cli.output import write_plot
     from effcalc.output.saved import read_saved
-    from effcalc.scaling.plots import front as kind
+    from effcalc.scaling.plots.front import front as front_plot
 
     table = read_saved(saved)
     try:
-        found = kind.front(table)
+        picture = front_plot(table)
     except InputError as error:
         raise InputError(f"{one_line(saved)}: {error}") from None
-    write_plot(found, plot)
+    write_plot(picture, plot)

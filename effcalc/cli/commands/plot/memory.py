@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from effcalc.cli.options import Network, ScalingOptions
+from effcalc.cli.options import Network
 from effcalc.cli.pictures import PlotOptions
+from effcalc.cli.scaling import ScalingOptions
 from effcalc.cli.steps import StepOptions
 
 
@@ -22,7 +23,7 @@ def memory(network: Network, scaling: ScalingOptions, step: StepOptions, plot: P
     from effcalc.base.errors import InputError
     from effcalc.cli.memory import request
     from effcalc.cli.output import write_plot
-    from effcalc.footprint import plot as kind
+    from effcalc.footprint.plot import memory as memory_plot
     from effcalc.footprint.tables import described, timeline
 
     asked = request(network, scaling, replace(step, mode=step.mode or "train"))
@@ -31,4 +32,4 @@ def memory(network: Network, scaling: ScalingOptions, step: StepOptions, plot: P
         raise InputError(f"a plot is of one step, and this asks for {len(runs)}")
     p = runs[0].prediction
     title = f"{asked.title}, batch {p.batch}: {described(p.step)}"
-    write_plot(kind.memory(timeline(p, title)), plot)
+    write_plot(memory_plot(timeline(p, title)), plot)

@@ -30,9 +30,9 @@ def observations(plot: PlotOptions, networks: Names = None) -> None:
     """
     from effcalc.cli.output import write_plot
     from effcalc.network.archfile import load
-    from effcalc.scaling.plots import observations as kind
+    from effcalc.scaling.plots.observations import observations as observations_plot
     from effcalc.scaling.tables.published import observations_table
 
     names = networks or ["efficientnet-b0", "mobilenet-v1", "mobilenet-v2", "resnet-50"]
     tables = [observations_table(load(name)[0]) for name in names]
-    write_plot(kind.observations(tables), plot)
+    write_plot(observations_plot(tables), plot)

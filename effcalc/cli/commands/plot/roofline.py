@@ -25,6 +25,8 @@ def roofline(saved: Saved, plot: PlotOptions) -> None:
     """
     from effcalc.cli.output import write_plot
     from effcalc.output.saved import read_saved
-    from effcalc.profiling import plot as kind
+    from effcalc.profiling.plot import roofline as roofline_plot
+    from effcalc.profiling.roofline import saved_ceilings
 
-    write_plot(kind.roofline(read_saved(saved)), plot)
+    table = read_saved(saved)
+    write_plot(roofline_plot(table, saved_ceilings(table.environment)), plot)

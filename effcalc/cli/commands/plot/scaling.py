@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import Network, ScalingOptions
+from effcalc.cli.options import Network
 from effcalc.cli.pictures import PlotOptions
+from effcalc.cli.scaling import ScalingOptions
 
 
 def _figures(incomplete: str) -> list[str]:
@@ -45,14 +46,13 @@ def scaling(
     """
     from dataclasses import replace
 
-    from effcalc.cli.networks import scaled_networks
     from effcalc.cli.output import progress, write_plot
-    from effcalc.scaling.plots import scaling as kind
+    from effcalc.scaling.plots.scaling import scaling as scaling_plot
+    from effcalc.scaling.request import scaled_networks
     from effcalc.scaling.scale import WORKERS, released, scaled
     from effcalc.scaling.tables.scaling import scale_table
 
-    ratios = (scaling.depth, scaling.width, scaling.resolution, scaling.image_size)
-    if scaling.phi is None and all(value is None for value in (*ratios, scaling.variant)):
+    if not scaling.scales:
         scaling = replace(scaling, phi="0:7:0.25")
     arch, networks = scaled_networks(network, scaling)
     rows = list(progress(networks, "scalings", len(networks)))
@@ -60,5 +60,4 @@ def scaling(
     head = not scaling.no_head
     variants = [scaled(arch, released(arch, v), head=head) for v in arch.variants if head]
     marks = scale_table(arch, variants, arch.title, WORKERS) if variants else None
-    bases = (scaling.alpha, scaling.beta, scaling.gamma)
-    write_plot(kind.scaling(curve, marks, figure, bases), plot)
+    write_plot(scaling_plot(curve, marks, figure), plot)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from effcalc.cli.options import Network, ScalingOptions
+from effcalc.cli.options import Network
 from effcalc.cli.pictures import PlotOptions
+from effcalc.cli.scaling import ScalingOptions
 
 Per = Annotated[
     str, typer.Option("--per", metavar="PART", help="Break down by stage, block, layer or op.")
@@ -24,10 +25,10 @@ def stages(
     effcalc plot stages squeezenet-1.0 --per block --output blocks.svg
     effcalc plot stages resnet-50 --per op --theme dark --output ops.png
     """
-    from effcalc.cli.networks import one_network
     from effcalc.cli.output import write_plot
-    from effcalc.scaling.plots import stages as kind
+    from effcalc.scaling.plots.stages import stages as stages_plot
+    from effcalc.scaling.request import one_network
     from effcalc.scaling.tables.scaling import breakdown_table
 
-    at = one_network(network, scaling, "effcalc plot stages")
-    write_plot(kind.stages(breakdown_table(at.network, per, at.title)), plot)
+    scaled = one_network(network, scaling, "effcalc plot stages")
+    write_plot(stages_plot(breakdown_table(scaled.network, per, scaled.title)), plot)

@@ -56,7 +56,7 @@ PEERS = (
         "calflops",
         "calflops",
         "MACs as given; its FLOPs (2 per MAC, and biases, activations and normalisation) are "
-        "left aside; parameters that train",
+        "left out; parameters that train",
         count,
         rule,
         install="calflops transformers",

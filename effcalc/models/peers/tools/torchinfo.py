@@ -17,8 +17,8 @@ def count(model: nn.Module, args: Args, kwargs: Kwargs) -> PeerCount:
     import torchinfo
 
     data, named = (list(args), kwargs) if args else (dict(kwargs), {})
-    found = torchinfo.summary(model, input_data=data, verbose=0, mode="eval", **named)
-    return PeerCount(found.total_mult_adds, found.total_params)
+    result = torchinfo.summary(model, input_data=data, verbose=0, mode="eval", **named)
+    return PeerCount(result.total_mult_adds, result.total_params)
 
 
 def rule(call: Call) -> int:

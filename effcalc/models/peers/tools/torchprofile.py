@@ -17,14 +17,16 @@ def count(model: nn.Module, args: Args, kwargs: Kwargs) -> PeerCount:
     """Count with `profile_macs`, which tells no parameters."""
     from torchprofile import profile_macs
 
-    found = profile_macs(model, positional(model, args, kwargs), reduction=None)
+    by_node = profile_macs(model, positional(model, args, kwargs), reduction=None)
     # A trace multiplies sizes as it multiplies tensors (batch * heads, for a view).
     sizes = sum(
         macs
-        for node, macs in found.items()
+        for node, macs in by_node.items()
         if node.operator in ("aten::mul", "aten::mul_") and not node.outputs[0].shape
     )
-    return PeerCount(sum(found.values()), aside={"products of sizes": sizes} if sizes else {})
+    return PeerCount(
+        sum(by_node.values()), unassigned={"products of sizes": sizes} if sizes else {}
+    )
 
 
 def rule(call: Call) -> int | tuple[int, ...]:
@@ -42,7 +44,7 @@ def rule(call: Call) -> int | tuple[int, ...]:
     if op in ("mm", "mv", "dot"):  # as torch.matmul, or by its own name
         return (call.macs, 0)
     if op in ("mul", "outer"):  # of its own, or a step of a larger operator
-        return (call.outputs, 0) if call.layer.outputs[0].shape else 0  # a number is aside
+        return (call.outputs, 0) if call.layer.outputs[0].shape else 0  # of numbers, not tensors
     if op in ("batch_norm", "layer_norm", "group_norm"):
         return call.outputs if call.affine else 0
     if op in ("adaptive_avg_pool", "avg_pool", "leaky_relu"):

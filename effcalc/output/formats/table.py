@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from effcalc.output.table import Table
 
 
-@renderer("table", "for reading in a terminal", (".txt",))
+@renderer("for reading in a terminal", (".txt",))
 def render_table(table: Table, look: TableLook) -> Iterator[str]:
     """Yield an aligned table without a box: bold heads in colour, wrapped to `look.width`."""
     grid = make_grid(table, look, "table", single_as_record=True)
