@@ -232,6 +232,15 @@ class Command(TyperCommand):
         meta["args"] = [*words, *defaults, *args]
         return super().parse_args(ctx, [*defaults, *args])
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line: typer's versions write arguments differently."""
+        pieces = [self.options_metavar or ""]
+        for parameter in self.get_params(ctx):
+            if parameter.param_type_name == "argument":
+                name = (parameter.metavar or parameter.name or "").strip("[]")
+                pieces.append(name if parameter.required else f"[{name}]")
+        return pieces
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and the options, those of the command alone first."""
         for heading, records in option_records(self, ctx).items():
@@ -245,6 +254,8 @@ def option_records(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
         if record is not None:
+            if parameter.param_type_name == "argument" and parameter.metavar:
+                record = parameter.metavar, record[1]  # typer 0.29 adds the type's name
             own = "Arguments" if parameter.param_type_name == "argument" else "Options"
             heading = getattr(parameter, "rich_help_panel", None) or own
             sections.setdefault(heading, []).append(record)
