@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from effcalc.models.count import count
     from effcalc.network.network import Network, OperatorCall
     from effcalc.network.ops import formula
+    from effcalc.prediction.predict import predict
     from effcalc.profiling.live.run import profile
     from effcalc.scaling.scale import Scaled, scale
 
@@ -32,6 +33,7 @@ _FROM = {
     "Scaled": "effcalc.scaling.scale",
     "count": "effcalc.models.count",
     "formula": "effcalc.network.ops",
+    "predict": "effcalc.prediction.predict",
     "profile": "effcalc.profiling.live.run",
     "scale": "effcalc.scaling.scale",
 }
@@ -54,6 +56,7 @@ __all__ = [
     "__version__",
     "count",
     "formula",
+    "predict",
     "profile",
     "scale",
 ]

@@ -21,7 +21,7 @@ from effcalc.models.target import target_network
 from effcalc.network.network import Network
 from effcalc.scaling.request import scaled_networks
 from effcalc.scaling.scale import Scaled, build
-from effcalc.scaling.tables.scaling import pixels
+from effcalc.scaling.tables.scaling import label_of
 
 if TYPE_CHECKING:
     from effcalc.cli.steps import StepOptions
@@ -61,7 +61,7 @@ class Request:
 
     def label(self, scaled: Scaled | None) -> str:
         """Say which of several scalings a row is about."""
-        return _label(scaled) if scaled is not None and len(self.scaled) > 1 else ""
+        return label_of(scaled) if scaled is not None and len(self.scaled) > 1 else ""
 
     def runs(self) -> Iterator[MeasuredRun]:
         """Predict every run."""
@@ -93,16 +93,6 @@ class Request:
                 fit_phi(scaled.arch, asked.bases, self.batches[0], step, limit, scaled.head)
             )
         return fits
-
-
-def _label(scaled: Scaled) -> str:
-    """Say which scaling a row is about."""
-    scaling = scaled.scaling
-    if scaling.variant:
-        return scaling.variant.upper()
-    if scaling.phi is not None:
-        return f"φ = {scaling.phi:g}"
-    return f"d {scaling.depth:g}, w {scaling.width:g}, {pixels(scaling.image_size)} px"
 
 
 def request(

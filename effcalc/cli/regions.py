@@ -58,6 +58,7 @@ PURE: dict[str, tuple[str, ...]] = {
     "memory": (*_MEMORY, "--fit"),
     "papers": (),
     "plot": ("--output", "--theme", "--picture-width", "--figure", *_COMM, *_MEMORY),
+    "predict": ("--device", "--channels-last", "--compiled", "--mode"),
     "scale": ("--max-macs", "--max-params", "--max-weights", "--max-activations"),
     "show": (),
     "sweep": ("--random", "--seed", "--where", "--pareto", "--top", "--by"),

@@ -1,1 +1,1 @@
-"""How long a network takes on a device: from its operator calls, with an interval that is tested."""
+"""How long a network takes on a device: from its operator calls, with a tested interval."""

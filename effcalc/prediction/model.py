@@ -38,7 +38,7 @@ class Setting(NamedTuple):
     @property
     def name(self) -> str:
         """Its name for people and files: "amp, channels last, train"."""
-        words = [self.precision]
+        words: list[str] = [self.precision]
         words += ["channels last"] * self.channels_last + ["compiled"] * self.compiled
         return ", ".join([*words, *(["train"] if self.mode == "train" else [])])
 
@@ -97,7 +97,7 @@ def call_seconds(
 
 
 def work_seconds(work: Work, limits: Limits, factors: Factors, precision: Precision) -> float:
-    """Seconds of one call of a work, not times its `count`."""
+    """Seconds of one call of a work, not times its `repeats`."""
     activation, weight = element_bytes(work.kind, precision)
     moved = (work.inputs + work.outputs) * activation + work.weights * weight
     traffic = moved / limits.bandwidth * factors.memory[work.kind]
@@ -106,7 +106,7 @@ def work_seconds(work: Work, limits: Limits, factors: Factors, precision: Precis
         traffic *= factors.attention_product
     elif work.attention:
         traffic, launch = traffic * factors.attention_inner, launch * factors.attention_inner
-    arithmetic = 2 * work.macs / limits.flops * factors.compute[work.kind]
+    arithmetic = 2 * work.macs / limits.flops * factors.compute.get(work.kind, 1.0)
     if work.misaligned:
         arithmetic *= factors.misaligned
     if work.kind in ("conv", "conv_1x1", "conv_grouped", "linear"):
@@ -120,4 +120,4 @@ def total_seconds(
     works: Iterable[Work], limits: Limits, factors: Factors, precision: Precision
 ) -> float:
     """Seconds of all works, one after the other."""
-    return sum(work_seconds(w, limits, factors, precision) * w.count for w in works)
+    return sum(work_seconds(w, limits, factors, precision) * w.repeats for w in works)

@@ -100,7 +100,7 @@ _STEM_CHANNELS = 4  # images have at most so many channels
 
 
 class Work(NamedTuple):
-    """One operator call, `count` times over: elements, not bytes, since a dtype comes late.
+    """One operator call, `repeats` times over: elements, not bytes, since a dtype comes late.
 
     `inputs` and `outputs` are elements read and written that grow with the batch, `weights` those
     read that do not. `fixed`: the call does not depend on the network's inputs. `attention`: it is
@@ -110,11 +110,11 @@ class Work(NamedTuple):
 
     name: str
     kind: Class
-    count: int
-    macs: int
-    inputs: int
-    weights: int
-    outputs: int
+    repeats: int
+    macs: float
+    inputs: float
+    weights: float
+    outputs: float
     fixed: bool = False
     attention: bool = False
     channels: int = 0
@@ -177,7 +177,7 @@ def _work(call: OperatorCall, reached: Set[int], attention: bool) -> Work:
     return Work(
         name=call.name,
         kind=kind,
-        count=call.count,
+        repeats=call.count,
         macs=ops.macs(call),
         inputs=inputs,
         weights=sum(t.numel for t in call.operands) - inputs,
@@ -230,7 +230,7 @@ def _convolution(call: OperatorCall) -> Class:
     return "conv_1x1" if all(k == 1 for k in call.operands[1].shape[2:]) else "conv"
 
 
-def grown(works: Sequence[Work], times: int) -> Iterator[Work]:
+def grown(works: Sequence[Work], times: float) -> Iterator[Work]:
     """Yield the works of a batch `times` as large."""
     for work in works:
         if work.fixed or times == 1:

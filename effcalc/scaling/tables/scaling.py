@@ -37,6 +37,16 @@ def pixels(size: tuple[int, int]) -> str:
     return str(height) if height == width else f"{height}x{width}"
 
 
+def label_of(scaled: Scaled) -> str:
+    """Say which scaling a row is about."""
+    scaling = scaled.scaling
+    if scaling.variant:
+        return scaling.variant.upper()
+    if scaling.phi is not None:
+        return f"φ = {scaling.phi:g}"
+    return f"d {scaling.depth:g}, w {scaling.width:g}, {pixels(scaling.image_size)} px"
+
+
 def _difference(scaled: Scaled) -> float | None:
     return None if scaled.nearest is None else (scaled.nearest[1] - 1) * 100
 

@@ -1,0 +1,249 @@
+"""Predict how long a network takes: seconds, an interval, and what the figure rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from effcalc.base.errors import InputError
+from effcalc.hardware.files import Device, load_device
+from effcalc.network.network import Network
+from effcalc.prediction.factors import FOLDER, Fitted, Quantiles, fitted, nearest
+from effcalc.prediction.measured import SPREAD, Identity, Row, measured
+from effcalc.prediction.model import (
+    ARITHMETIC,
+    Limits,
+    Setting,
+    total_seconds,
+    work_seconds,
+)
+from effcalc.prediction.work import Class, Work, grown, works
+
+ASSUMED_WIDER = 1.5
+"""How much wider an interval is, in logarithms, in a setting that nobody measured; assumed."""
+
+WRONG_BEFORE = ("convmixer", "efficientformerv2")
+"""Networks that take 2 to 10 times what is predicted in eager mode, by timm's tables."""
+
+
+class Subject(NamedTuple):
+    """What is predicted: a network's works for `batch` images, and what tells it from others."""
+
+    name: str
+    works: Sequence[Work]
+    batch: int
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class TimePrediction:
+    """Seconds of one step of `batch` images, with its 80% and 90% interval.
+
+    `basis` says what the figure rests on, `notes` what it assumes. `parts` are the seconds of each
+    operator call, all its repeats, scaled to sum to `seconds`.
+    """
+
+    name: str
+    device: Device
+    setting: Setting
+    batch: int
+    seconds: float
+    quantiles: Quantiles
+    basis: str
+    notes: tuple[str, ...]
+    parts: tuple[tuple[Work, float], ...]
+
+    @property
+    def images_per_second(self) -> float:
+        """Images of the batch over the seconds that it takes."""
+        return self.batch / self.seconds
+
+    @property
+    def intervals(self) -> Mapping[str, float]:
+        """Seconds within which 80% and 90% of what was held out lie, by column."""
+        low90, low80, high80, high90 = (self.seconds * q for q in self.quantiles)
+        return {"low80": low80, "high80": high80, "low90": low90, "high90": high90}
+
+
+def subject(name: str, network: Network) -> Subject:
+    """Read a network as works, and know it by its figures."""
+    shape = next((t.shape for t in network.inputs if len(t.shape) == 4), ())
+    batch = shape[0] if shape else 1
+    seen: dict[str, int] = {}
+    for call in network.calls:
+        for p in call.params:
+            if not p.buffer:
+                seen[p.key] = p.numel * call.count
+    all_works = works(network)
+    macs = round(sum(work.macs * work.repeats for work in all_works)) // max(batch, 1)
+    identity = Identity(shape[-1] if shape else 0, sum(seen.values()), macs)
+    return Subject(name, all_works, batch, identity)
+
+
+def predict(
+    network: Network, device: str, batch: int | None = None, *, name: str = "", **setting: Any
+) -> TimePrediction:
+    """Predict a step of a network on a device, by its name or from file.toml.
+
+    `batch` is a multiple of the network's own, which it is without one. `setting` has the fields of
+    `Setting`: `precision` ("amp" unless given, or fp32, tf32, fp16, bf16), `channels_last`,
+    `compiled`, `mode` ("infer" or "train"). A network by its `name` may have been measured.
+    Raises `InputError`.
+    """
+    of = subject(name, network)
+    if batch is not None and (batch < 1 or batch % of.batch):
+        raise InputError(f"`batch` {batch} is not a multiple of the network's own, {of.batch}")
+    times = 1 if batch is None else batch // of.batch
+    return predict_time(of, load_device(device), Setting(**setting), times)
+
+
+def predict_time(of: Subject, device: Device, setting: Setting, times: int = 1) -> TimePrediction:
+    """Predict a step of `times` the batch of a subject on a device.
+
+    What was measured of this very network on this device goes before any prediction, then what
+    was measured of it on another device times the ratio of what is predicted for both. Raises
+    `InputError` for a device without a bandwidth or the peak that the setting needs.
+    """
+    served, assumed = nearest(setting, device)
+    factors = fitted(served.name)
+    batch = of.batch * times
+    parts = _parts(of, device, setting, factors, times)
+    predicted = sum(seconds for _, seconds in parts)
+    here = measured(device.name, setting, of.identity, of.name)
+    notes = [
+        f"nobody measured {text} here: the factors are those of {served.name}" for text in assumed
+    ]
+    seconds, basis, quantiles = predicted, "", (1.0, 1.0, 1.0, 1.0)
+    if here is not None:
+        seconds = _other_batch(of, device, setting, factors, here, batch)
+        basis, quantiles = f"measured by timm ({here.name}, batch {here.batch})", SPREAD
+    else:
+        sibling = _sibling(of, device, setting, factors, batch)
+        if sibling is not None:
+            there, seconds = sibling
+            known = device.name in factors.devices
+            basis = f"measured by timm on {there} × ratio" + ("" if known else ", data sheet only")
+            quantiles = factors.quantiles["sibling"] if known else _data_sheet(factors)
+        elif device.name in factors.devices:
+            basis, quantiles = "device in the tables", factors.quantiles["table"]
+        else:
+            basis = "data sheet only"
+            quantiles = _data_sheet(factors)
+            notes += (
+                []
+                if "data_sheet" in factors.quantiles
+                else [f"of {served.name} one device was measured: the interval is that of amp"]
+            )
+    if assumed:
+        low90, low80, high80, high90 = (q**ASSUMED_WIDER for q in quantiles)
+        quantiles = (low90, low80, high80, high90)
+    return TimePrediction(
+        of.name,
+        device,
+        setting,
+        batch,
+        seconds,
+        quantiles,
+        basis,
+        (*notes, *_warnings(of)),
+        tuple((work, part * seconds / predicted) for work, part in parts),
+    )
+
+
+def _parts(
+    of: Subject, device: Device, setting: Setting, factors: Fitted, times: int
+) -> list[tuple[Work, float]]:
+    limits = limits_of(device, setting)
+    chosen = factors.devices.get(device.name, factors.common)
+    precision = setting.precision
+    return [
+        (work, work_seconds(work, limits, chosen, precision) * work.repeats)
+        for work in grown(of.works, times)
+    ]
+
+
+def limits_of(device: Device, setting: Setting) -> Limits:
+    """Return a device's peak and bandwidth for a setting."""
+    format = ARITHMETIC[setting.precision]
+    if format not in device.peaks:
+        raise InputError(f"`device` {device.name}: its file has no dense peak of {format}")
+    if device.bandwidth is None:
+        raise InputError(f"`device` {device.name}: its file has no memory bandwidth")
+    return Limits(device.peaks[format], device.bandwidth)
+
+
+def _total(of: Subject, device: Device, setting: Setting, factors: Fitted, times: float) -> float:
+    limits = limits_of(device, setting)
+    chosen = factors.devices.get(device.name, factors.common)
+    each = grown(of.works, times)
+    return total_seconds(each, limits, chosen, setting.precision)
+
+
+def _other_batch(
+    of: Subject, device: Device, setting: Setting, factors: Fitted, row: Row, batch: int
+) -> float:
+    """Seconds of a batch, from those of the batch that was measured."""
+    seconds = row.batch / row.rate
+    if batch == row.batch:
+        return seconds
+    wanted, there = (
+        _total(of, device, setting, factors, images / of.batch) for images in (batch, row.batch)
+    )
+    return seconds * wanted / there
+
+
+def _sibling(
+    of: Subject, device: Device, setting: Setting, factors: Fitted, batch: int
+) -> tuple[str, float] | None:
+    """Find the network measured on another device, and scale it by the ratio of predictions."""
+    if "sibling" not in factors.quantiles:
+        return None
+    for name in factors.devices:
+        if name == device.name:
+            continue
+        row = measured(name, setting, of.identity, of.name)
+        if row is not None:
+            other = load_device(name)
+            there = _other_batch(of, other, setting, factors, row, batch)
+            if device.name not in factors.devices:
+                factors = factors._replace(devices={})  # both by what all devices share
+            ratio = _total(of, device, setting, factors, batch / of.batch) / _total(
+                of, other, setting, factors, batch / of.batch
+            )
+            return name, there * ratio
+    return None
+
+
+def _data_sheet(factors: Fitted) -> Quantiles:
+    """Quantiles of a device that was not fitted to; where a setting has one device, amp's."""
+    usual = fitted(Setting().name).quantiles["data_sheet"]
+    return factors.quantiles.get("data_sheet", usual)
+
+
+def _warnings(of: Subject) -> list[str]:
+    notes = [
+        f"{of.name} is like networks that took 2 to 10 times what is predicted"
+        for name in WRONG_BEFORE
+        if name in of.name.replace("_", "").lower()
+    ]
+    unknown = sorted({work.name for work in of.works if work.kind == "other"})
+    if unknown:
+        notes.append(
+            f"operators of no known class count by their traffic: {', '.join(unknown[:5])}"
+        )
+    return notes
+
+
+def by_class(prediction: TimePrediction) -> dict[Class, float]:
+    """Seconds of each class of operators, the longest first."""
+    seconds: dict[Class, float] = {}
+    for work, part in prediction.parts:
+        seconds[work.kind] = seconds.get(work.kind, 0.0) + part
+    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+def settings_known() -> list[Path]:
+    """Files of the settings that were fitted."""
+    return sorted(FOLDER.glob("*.toml"))
