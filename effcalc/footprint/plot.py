@@ -27,7 +27,7 @@ PHASES = {"forward": "forward", "backward": "backward", "optimizer": "update"}
 
 
 def memory(timeline: Table) -> Plot:
-    """Draw `views.memory.timeline`: live bytes stacked by category, over the operators of a step.
+    """Draw a `timeline`: live bytes stacked by category, over the operators of a step.
 
     The peak is marked, and where the backward pass and the update begin. Raises `InputError`
     where nothing ran.

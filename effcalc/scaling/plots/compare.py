@@ -45,7 +45,7 @@ trained on ImageNet alone."""
 
 
 def compare(comparison: Table, figure: str = "macs") -> Plot:
-    """Draw `views.comparison.compare_table`: top-1 accuracy as papers print it, against a cost.
+    """Draw `compare_table`: top-1 accuracy as papers print it, against a cost.
 
     Networks of one architecture file are joined in order of cost. Those of which no accuracy is
     published are left out, and named. Raises `InputError` where none is left.

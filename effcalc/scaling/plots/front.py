@@ -26,7 +26,7 @@ _NOUNS = {"macs": ("per image", "MACs"), "params": ("", "parameters")}
 
 
 def front(search: Table) -> Plot:
-    """Draw `views.search.search_table`: each candidate's accuracy against its cost.
+    """Draw `search_table`: each candidate's accuracy against its cost.
 
     The line joins the Pareto front, the candidates than which none is both cheaper and at least
     as accurate. Those without an accuracy are left out. Raises `InputError` for another table.

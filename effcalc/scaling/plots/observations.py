@@ -18,7 +18,7 @@ _KEYS = ("label", "scaled", "params", "macs", "growth", "top1", "gain", "rate")
 
 
 def observations(tables: Sequence[Table]) -> Plot:
-    """Draw one panel for each `views.published.observations_table`."""
+    """Draw one panel for each `observations_table`."""
     drawn = tuple(drawable(table, _KEYS) for table in tables)
     return Plot(
         "observations",
