@@ -40,6 +40,7 @@ _FROM = {
 
 show_with(
     Network="effcalc.scaling.tables.counting:network_record",
+    Network_figures="effcalc.scaling.figures:figures",
     Scaled="effcalc.scaling.tables.scaling:scaled_record",
     Table="effcalc.output.formats.core:text",
 )

@@ -23,5 +23,14 @@ def show_with(**functions: str) -> None:
 
 def shown(value: Any, *arguments: Any) -> Any:
     """Return the table of a value, or the text of a table."""
-    module, _, name = _FUNCTIONS[type(value).__name__].partition(":")
+    return _call(type(value).__name__, value, *arguments)
+
+
+def figures_of(value: Any) -> Any:
+    """Return the totals of a value, which "<class>_figures" of `show_with` computes."""
+    return _call(f"{type(value).__name__}_figures", value)
+
+
+def _call(key: str, value: Any, *arguments: Any) -> Any:
+    module, _, name = _FUNCTIONS[key].partition(":")
     return getattr(import_module(module), name)(value, *arguments)

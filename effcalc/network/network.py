@@ -11,9 +11,11 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from effcalc.base.display import shown
+from effcalc.base.display import figures_of, shown
+from effcalc.base.units import format_count
 
 Shape = tuple[int, ...]
 
@@ -79,7 +81,7 @@ class OperatorCall:
         return tuple(t for t in self.operands if not t.param)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False)
 class Network:
     """Operator calls in execution order, from inputs to outputs.
 
@@ -100,6 +102,49 @@ class Network:
     uncalled: tuple[str, ...] = ()
     training: bool = False
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def figures(self) -> Any:
+        """Totals, for one pass over its batch: `weights`, `cost` and activations."""
+        return figures_of(self)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of convolutions, linear layers and matrix products."""
+        return int(self.figures.cost.macs)
+
+    @property
+    def flops(self) -> int:
+        """2 x MACs, plus arithmetic that is neither multiply-accumulate nor element-wise."""
+        return int(self.figures.cost.flops)
+
+    @property
+    def params(self) -> int:
+        """Parameters, a shared one once."""
+        return int(self.figures.weights.params)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the parameters, each in its own dtype."""
+        return int(self.figures.weights.weight_bytes)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes that all operators together allocate for results, in-place ones once."""
+        return int(self.figures.activation_bytes)
+
+    @property
+    def peak_activation_bytes(self) -> int:
+        """The most activation bytes alive at once in evaluation, the input included."""
+        return int(self.figures.peak_activation_bytes)
+
+    def __repr__(self) -> str:
+        calls = sum(call.count for call in self.calls)
+        figures = f"{format_count(self.params)} parameters, {format_count(self.macs)} MACs"
+        return f"<Network {self.name!r}: {figures}, {calls:,} operator calls>"
+
+    def __str__(self) -> str:
+        return str(shown(self).render())
 
     def _repr_html_(self) -> str | None:
         html: str | None = shown(self)._repr_html_()
