@@ -10,7 +10,7 @@ The same lines run on numbers here and on arrays in `benchmarks/fit_prediction.p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -114,10 +114,3 @@ def work_seconds(work: Work, limits: Limits, factors: Factors, precision: Precis
         arithmetic *= narrowness(min(max(work.channels, 4), 512), exponent)
     seconds: float = call_seconds(arithmetic, traffic, launch)
     return seconds
-
-
-def total_seconds(
-    works: Iterable[Work], limits: Limits, factors: Factors, precision: Precision
-) -> float:
-    """Seconds of all works, one after the other."""
-    return sum(work_seconds(w, limits, factors, precision) * w.repeats for w in works)

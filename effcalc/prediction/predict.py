@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from effcalc.base.errors import InputError
 from effcalc.hardware.files import Device, load_device
 from effcalc.network.network import Network
-from effcalc.prediction.factors import FOLDER, Fitted, Quantiles, fitted, nearest
+from effcalc.prediction.factors import Fitted, Quantiles, fitted, nearest
 from effcalc.prediction.measured import SPREAD, Identity, Row, measured
 from effcalc.prediction.model import (
     ARITHMETIC,
     Limits,
     Setting,
-    total_seconds,
     work_seconds,
 )
 from effcalc.prediction.work import Class, Work, grown, works
@@ -99,6 +97,46 @@ def predict(
     return predict_time(of, load_device(device), Setting(**setting), times)
 
 
+class _Case(NamedTuple):
+    """A step of `batch` images of a subject, on a device, in a setting, with fitted factors."""
+
+    of: Subject
+    device: Device
+    setting: Setting
+    factors: Fitted
+    batch: int
+
+    def parts(self) -> list[tuple[Work, float]]:
+        """Seconds of each work, all its repeats."""
+        limits = limits_of(self.device, self.setting)
+        chosen = self.factors.devices.get(self.device.name, self.factors.common)
+        return [
+            (work, work_seconds(work, limits, chosen, self.setting.precision) * work.repeats)
+            for work in grown(self.of.works, self.batch / self.of.batch)
+        ]
+
+    def seconds(self) -> float:
+        """Seconds of the step by the factors alone."""
+        return sum(seconds for _, seconds in self.parts())
+
+    def from_row(self, row: Row) -> float:
+        """Seconds of the step, from what was measured of perhaps another batch of it here."""
+        measured_seconds = row.batch / row.rate
+        if row.batch == self.batch:
+            return measured_seconds
+        return measured_seconds * self.seconds() / self._replace(batch=row.batch).seconds()
+
+    def row(self) -> Row | None:
+        """What was measured of this very network here."""
+        return measured(self.device.name, self.setting, self.of.identity, self.of.name)
+
+
+class _Estimate(NamedTuple):
+    seconds: float
+    basis: str
+    quantiles: Quantiles
+
+
 def predict_time(of: Subject, device: Device, setting: Setting, times: int = 1) -> TimePrediction:
     """Predict a step of `times` the batch of a subject on a device.
 
@@ -107,35 +145,14 @@ def predict_time(of: Subject, device: Device, setting: Setting, times: int = 1) 
     `InputError` for a device without a bandwidth or the peak that the setting needs.
     """
     served, assumed = nearest(setting, device)
-    factors = fitted(served.name)
-    batch = of.batch * times
-    parts = _parts(of, device, setting, factors, times)
+    case = _Case(of, device, setting, fitted(served.name), of.batch * times)
+    parts = case.parts()
     predicted = sum(seconds for _, seconds in parts)
-    here = measured(device.name, setting, of.identity, of.name)
-    notes = [
-        f"nobody measured {text} here: the factors are those of {served.name}" for text in assumed
-    ]
-    seconds, basis, quantiles = predicted, "", (1.0, 1.0, 1.0, 1.0)
-    if here is not None:
-        seconds = _other_batch(of, device, setting, factors, here, batch)
-        basis, quantiles = f"measured by timm ({here.name}, batch {here.batch})", SPREAD
-    else:
-        sibling = _sibling(of, device, setting, factors, batch)
-        if sibling is not None:
-            there, seconds = sibling
-            known = device.name in factors.devices
-            basis = f"measured by timm on {there} × ratio" + ("" if known else ", data sheet only")
-            quantiles = factors.quantiles["sibling"] if known else _data_sheet(factors)
-        elif device.name in factors.devices:
-            basis, quantiles = "device in the tables", factors.quantiles["table"]
-        else:
-            basis = "data sheet only"
-            quantiles = _data_sheet(factors)
-            notes += (
-                []
-                if "data_sheet" in factors.quantiles
-                else [f"of {served.name} one device was measured: the interval is that of amp"]
-            )
+    estimate = _measured_here(case) or _measured_elsewhere(case) or _by_factors(case, predicted)
+    quantiles = estimate.quantiles
+    notes = [f"nobody measured {name}: the factors are those of {served.name}" for name in assumed]
+    if "data sheet" in estimate.basis and "data_sheet" not in case.factors.quantiles:
+        notes.append(f"of {served.name} one device was measured: the interval is that of amp")
     if assumed:
         low90, low80, high80, high90 = (q**ASSUMED_WIDER for q in quantiles)
         quantiles = (low90, low80, high80, high90)
@@ -143,25 +160,51 @@ def predict_time(of: Subject, device: Device, setting: Setting, times: int = 1) 
         of.name,
         device,
         setting,
-        batch,
-        seconds,
+        case.batch,
+        estimate.seconds,
         quantiles,
-        basis,
+        estimate.basis,
         (*notes, *_warnings(of)),
-        tuple((work, part * seconds / predicted) for work, part in parts),
+        tuple((work, part * estimate.seconds / predicted) for work, part in parts),
     )
 
 
-def _parts(
-    of: Subject, device: Device, setting: Setting, factors: Fitted, times: int
-) -> list[tuple[Work, float]]:
-    limits = limits_of(device, setting)
-    chosen = factors.devices.get(device.name, factors.common)
-    precision = setting.precision
-    return [
-        (work, work_seconds(work, limits, chosen, precision) * work.repeats)
-        for work in grown(of.works, times)
-    ]
+def _measured_here(case: _Case) -> _Estimate | None:
+    row = case.row()
+    if row is None:
+        return None
+    return _Estimate(
+        case.from_row(row), f"measured by timm ({row.name}, batch {row.batch})", SPREAD
+    )
+
+
+def _measured_elsewhere(case: _Case) -> _Estimate | None:
+    """Scale what was measured on another device by the ratio of what is predicted for both."""
+    factors = case.factors
+    known = case.device.name in factors.devices
+    for name in factors.devices if "sibling" in factors.quantiles else ():
+        other = case._replace(device=load_device(name))
+        row = other.row()
+        if name == case.device.name or row is None:
+            continue
+        if known:
+            ratio = case.seconds() / other.seconds()
+            quantiles = factors.quantiles["sibling"]
+        else:  # both by what all devices share
+            shared = factors._replace(devices={})
+            ratio = (
+                case._replace(factors=shared).seconds() / other._replace(factors=shared).seconds()
+            )
+            quantiles = _data_sheet(factors)
+        basis = f"measured by timm on {name} × ratio" + ("" if known else ", data sheet only")
+        return _Estimate(other.from_row(row) * ratio, basis, quantiles)
+    return None
+
+
+def _by_factors(case: _Case, seconds: float) -> _Estimate:
+    if case.device.name in case.factors.devices:
+        return _Estimate(seconds, "device in the tables", case.factors.quantiles["table"])
+    return _Estimate(seconds, "data sheet only", _data_sheet(case.factors))
 
 
 def limits_of(device: Device, setting: Setting) -> Limits:
@@ -172,48 +215,6 @@ def limits_of(device: Device, setting: Setting) -> Limits:
     if device.bandwidth is None:
         raise InputError(f"`device` {device.name}: its file has no memory bandwidth")
     return Limits(device.peaks[format], device.bandwidth)
-
-
-def _total(of: Subject, device: Device, setting: Setting, factors: Fitted, times: float) -> float:
-    limits = limits_of(device, setting)
-    chosen = factors.devices.get(device.name, factors.common)
-    each = grown(of.works, times)
-    return total_seconds(each, limits, chosen, setting.precision)
-
-
-def _other_batch(
-    of: Subject, device: Device, setting: Setting, factors: Fitted, row: Row, batch: int
-) -> float:
-    """Seconds of a batch, from those of the batch that was measured."""
-    seconds = row.batch / row.rate
-    if batch == row.batch:
-        return seconds
-    wanted, there = (
-        _total(of, device, setting, factors, images / of.batch) for images in (batch, row.batch)
-    )
-    return seconds * wanted / there
-
-
-def _sibling(
-    of: Subject, device: Device, setting: Setting, factors: Fitted, batch: int
-) -> tuple[str, float] | None:
-    """Find the network measured on another device, and scale it by the ratio of predictions."""
-    if "sibling" not in factors.quantiles:
-        return None
-    for name in factors.devices:
-        if name == device.name:
-            continue
-        row = measured(name, setting, of.identity, of.name)
-        if row is not None:
-            other = load_device(name)
-            there = _other_batch(of, other, setting, factors, row, batch)
-            if device.name not in factors.devices:
-                factors = factors._replace(devices={})  # both by what all devices share
-            ratio = _total(of, device, setting, factors, batch / of.batch) / _total(
-                of, other, setting, factors, batch / of.batch
-            )
-            return name, there * ratio
-    return None
 
 
 def _data_sheet(factors: Fitted) -> Quantiles:
@@ -242,8 +243,3 @@ def by_class(prediction: TimePrediction) -> dict[Class, float]:
     for work, part in prediction.parts:
         seconds[work.kind] = seconds.get(work.kind, 0.0) + part
     return dict(sorted(seconds.items(), key=lambda item: -item[1]))
-
-
-def settings_known() -> list[Path]:
-    """Files of the settings that were fitted."""
-    return sorted(FOLDER.glob("*.toml"))
