@@ -98,6 +98,15 @@ Network = Annotated[
     typer.Argument(metavar="NETWORK", help=_NETWORK_HELP, autocompletion=complete_network),
     Default(DEFAULT_NETWORK),
 ]
+AnyNetwork = Annotated[
+    str,
+    typer.Argument(
+        metavar="NETWORK",
+        help="A built-in network, an architecture file.toml, or a target of effcalc count.",
+        autocompletion=complete_network,
+    ),
+]
+"""What commands take that answer for targets as well."""
 Networks = Annotated[
     list[str],
     typer.Argument(metavar="NETWORK...", help=_NETWORK_HELP, autocompletion=complete_network),

@@ -22,6 +22,9 @@ from effcalc.prediction.work import Class, Work, grown, works
 ASSUMED_WIDER = 1.5
 """How much wider an interval is, in logarithms, in a setting that nobody measured; assumed."""
 
+NEAR_BATCH = 4
+"""How far from the measured batch its own small interval still holds; beyond, that of the model."""
+
 WRONG_BEFORE = ("convmixer", "efficientformerv2")
 """Networks that take 2 to 10 times what is predicted in eager mode, by timm's tables."""
 
@@ -173,9 +176,10 @@ def _measured_here(case: _Case) -> _Estimate | None:
     row = case.row()
     if row is None:
         return None
-    return _Estimate(
-        case.from_row(row), f"measured by timm ({row.name}, batch {row.batch})", SPREAD
-    )
+    basis = f"measured by timm ({row.name}, batch {row.batch})"
+    near = 1 / NEAR_BATCH <= case.batch / row.batch <= NEAR_BATCH
+    quantiles = SPREAD if near else case.factors.quantiles["table"]
+    return _Estimate(case.from_row(row), basis if near else f"{basis} × ratio", quantiles)
 
 
 def _measured_elsewhere(case: _Case) -> _Estimate | None:

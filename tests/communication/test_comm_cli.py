@@ -225,3 +225,21 @@ def test_any_options(data: st.DataObject) -> None:
             raise AssertionError(f"{word} is not JSON")
 
         VALIDATOR.validate(json.loads(result.out, parse_constant=refuse))
+
+
+def test_any_target_has_its_traffic() -> None:
+    pytest.importorskip("torchvision")
+    target = json.loads(
+        run("comm", "torchvision:resnet50", "--workers", "8", "--format", "json").out
+    )["rows"][0]
+    built_in = json.loads(run("comm", "resnet-50", "--workers", "8", "--format", "json").out)[
+        "rows"
+    ][0]
+    # All-reduced gradients of 25,557,032 parameters, and broadcast buffers: 53,120 float32 values
+    # and 53 int64 counters.
+    sent = 2 * 7 / 8 * 4 * 25_557_032 + 7 / 8 * (53_120 * 4 + 53 * 8)
+    assert target["sent"] == built_in["sent"] == sent
+    refused = run("comm", "torchvision:resnet50", "--verify", "-n", "2")
+    assert refused.code == 2
+    assert "--verify trains networks of effcalc archs" in refused.error()
+    assert run("comm", "torchvision:resnet50", "--phi", "1").code == 2

@@ -161,6 +161,9 @@ def test_what_was_measured_is_the_answer() -> None:
     assert p.images_per_second == pytest.approx(rate)
     assert p.basis.startswith("measured by timm (efficientnet_b0")
     assert predicted("resnet-50", "rtx-4090", 64).basis.startswith("measured by timm (resnet50")
+    far = predict_time(subject("efficientnet_b0", network), load_device("rtx-4090"), Setting(), 8)
+    assert far.basis.endswith("× ratio")
+    assert far.quantiles == fitted("amp").quantiles["table"]
     # Of equal figures and another name nobody can tell which network it is, unless it is alone.
     key = Identity(224, 5288548, 385814752)
     same = [r["name"] for r in rows_of("rtx-4090", Setting()) if r["params"] == row["params"]]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from effcalc.cli.comm_verify import VerifyOptions
-from effcalc.cli.options import Network, OutputOptions
+from effcalc.cli.options import DEFAULT_NETWORK, AnyNetwork, Args, Inputs, OutputOptions
 from effcalc.cli.scaling import ScalingOptions
 from effcalc.cli.training import ComputeOptions, LinkOptions, StrategyOptions
 
@@ -20,14 +20,16 @@ Per = Annotated[
 
 
 def comm(
-    network: Network,
     scaling: ScalingOptions,
     training: StrategyOptions,
     wires: LinkOptions,
     spent: ComputeOptions,
     checked: VerifyOptions,
     output: OutputOptions,
+    network: AnyNetwork = DEFAULT_NETWORK,
     per: Per = None,
+    arg: Args = [],  # noqa: B006 - typer's, never changed
+    input: Inputs = [],  # noqa: B006
 ) -> None:
     """Predict what workers send to train a network together, and how long that takes.
 
@@ -44,27 +46,30 @@ def comm(
     effcalc comm resnet-50 --workers 4 --per collective
     effcalc comm resnet-50 --strategy pipeline --workers 4 --per stage
     effcalc comm resnet-50 --device a100-40gb --mfu 30% --dtype bf16
+    effcalc comm torchvision:vit_b_16 --workers 8 --strategy ddp,zero-3
     effcalc comm squeezenet-1.1 --verify -n 4
     effcalc comm resnet-18 --strategy fully-shard --verify -n 2 --tolerance 0
     """
     from effcalc.base.errors import InputError, one_of
     from effcalc.cli.comm_verify import confirm, verify
+    from effcalc.cli.networks import is_target, read_networks
     from effcalc.cli.output import write_table
     from effcalc.cli.training import predicted
     from effcalc.communication.model import training_model
     from effcalc.communication.tables import BREAKDOWNS, comm_table
-    from effcalc.scaling.request import one_network
 
     checked.check()
-    scaled = one_network(network, scaling, "comm")
-    name = f"{scaled.title}: {', '.join(s.name for s in training.strategies())}"
+    if checked.verify and is_target(network):
+        raise InputError("--verify trains networks of effcalc archs; give one of them")
+    asked = read_networks(network, scaling, arg, input).one("comm")
+    name = f"{asked.title}: {', '.join(s.name for s in training.strategies())}"
     if checked.verify:
         table, wrong = verify(network, scaling, training, checked, f"{name}, verified")
         if table is not None:
             write_table(table, output)
         confirm(wrong)
         return
-    results, shown = predicted(training_model(scaled.network), training, wires, spent)
+    results, shown = predicted(training_model(asked.network), training, wires, spent)
     if per is None:
         write_table(
             comm_table(name, list(results) if len(results) == 1 else results, shown), output

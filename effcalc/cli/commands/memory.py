@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import DEFAULT_NETWORK, Args, Inputs, OutputOptions
+from effcalc.cli.options import DEFAULT_NETWORK, AnyNetwork, Args, Inputs, OutputOptions
 from effcalc.cli.scaling import ScalingOptions
 from effcalc.cli.steps import StepOptions
 
@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from effcalc.cli.memory import Request
     from effcalc.output.table import Table
 
-Network = Annotated[
-    str,
-    typer.Argument(
-        metavar="NETWORK",
-        help="A built-in network, an architecture file.toml, or a target of effcalc count.",
-    ),
-]
 Per = Annotated[
     str | None,
     typer.Option(
@@ -49,7 +42,7 @@ def memory(
     scaling: ScalingOptions,
     step: StepOptions,
     output: OutputOptions,
-    network: Network = DEFAULT_NETWORK,
+    network: AnyNetwork = DEFAULT_NETWORK,
     per: Per = None,
     fit: FitOption = None,
     verify: Verify = False,

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effcalc.cli.options import DEFAULT_NETWORK, Args, Inputs, OutputOptions
+from effcalc.cli.options import DEFAULT_NETWORK, AnyNetwork, Args, Inputs, OutputOptions
 from effcalc.cli.predicting import RunOptions
 from effcalc.cli.scaling import ScalingOptions
 
 if TYPE_CHECKING:
     from effcalc.hardware.files import Device
     from effcalc.prediction.model import Setting
-    from effcalc.prediction.predict import Subject
 
-Network = Annotated[
-    str,
-    typer.Argument(
-        metavar="NETWORK",
-        help="A built-in network, an architecture file.toml, or a target of effcalc count.",
-    ),
-]
 Devices = Annotated[
     str,
     typer.Option("--device", metavar="NAMES", help="Devices by name or file.toml: rtx-4090,l4."),
 ]
 Batches = Annotated[
-    str, typer.Option("--batch", metavar="NUMBERS", help="Images of one step: 1, or 1,8,256.")
+    str | None,
+    typer.Option(
+        "--batch", metavar="NUMBERS", help="Images of one step: 1, or 1,8; 256 unless given."
+    ),
 ]
 Per = Annotated[
     str | None, typer.Option("--per", metavar="PART", help="Where the time goes: layer or class.")
@@ -39,9 +33,9 @@ def predict(
     scaling: ScalingOptions,
     running: RunOptions,
     output: OutputOptions,
-    network: Network = DEFAULT_NETWORK,
+    network: AnyNetwork = DEFAULT_NETWORK,
     device: Devices = "rtx-4090",
-    batch: Batches = "256",
+    batch: Batches = None,
     per: Per = None,
     arg: Args = [],  # noqa: B006 - typer's, never changed
     input: Inputs = [],  # noqa: B006
@@ -60,31 +54,33 @@ def predict(
     effcalc predict timm:convnext_tiny --device rtx-4090 --channels-last
     """
     from effcalc.base.errors import InputError, one_of
+    from effcalc.cli.networks import read_networks
     from effcalc.cli.output import write_table
     from effcalc.hardware.files import load_device
-    from effcalc.prediction.predict import TimePrediction, predict_time
+    from effcalc.prediction.predict import TimePrediction, predict_time, subject
     from effcalc.prediction.tables import PER, per_table, predict_table
 
     devices = [load_device(name.strip()) for name in device.split(",")]
     settings = [_setting(running, each) for each in devices]
     if per is not None:
         one_of(per, PER, "--per")
-    batches = _batches(batch)
-    title, subjects = _subjects(network, scaling, (arg, input))
-    if input and batches != [256]:
+    batches = _batches(batch or "256")
+    asked = read_networks(network, scaling, arg, input)
+    if input and batch is not None:
         raise InputError("--input says what one step takes; give no --batch with it")
     rows: list[tuple[str, TimePrediction]] = []
-    for text, subject in subjects:
+    for built, title, label in asked.each:
+        # As who measured it would call it: "EfficientNet-B0 at φ = 0" is EfficientNet-B0.
+        of = subject(title.partition(" at ")[0], built)
         for each, setting in zip(devices, settings, strict=True):
-            for images in [subject.batch] if input else batches:
-                times = images // subject.batch
-                rows.append((text, predict_time(subject, each, setting, times)))
+            times = [1] if input else [images // of.batch for images in batches]
+            rows += [(label, predict_time(of, each, setting, n)) for n in times]
     if per is None:
-        table = predict_table(title, rows)
+        table = predict_table(asked.title, rows)
     elif len(rows) != 1:
         raise InputError(f"--per is for one prediction, and this asks for {len(rows):,}")
     else:
-        table = per_table(f"{title}, batch {rows[0][1].batch}, by {per}", rows[0][1], per)
+        table = per_table(f"{asked.title}, batch {rows[0][1].batch}, by {per}", rows[0][1], per)
     write_table(table, output)
 
 
@@ -113,41 +109,3 @@ def _batches(text: str) -> list[int]:
         if images < 1:
             raise InputError(f"--batch: {images} is not a whole number of at least 1")
     return batches
-
-
-def _subjects(
-    network: str, scaling: ScalingOptions, given: tuple[list[str], list[str]]
-) -> tuple[str, Iterator[tuple[str, Subject]]]:
-    """Return the title, and each network with which scaling it is."""
-    import sys
-    from contextlib import redirect_stdout
-
-    from effcalc.base.errors import InputError, one_line
-    from effcalc.models.names import file_kind, is_code
-    from effcalc.prediction.predict import subject
-    from effcalc.scaling.request import scaled_networks
-    from effcalc.scaling.scale import build
-    from effcalc.scaling.tables.scaling import label_of
-
-    arg, input = given
-    if is_code(network) or file_kind(network):
-        if not scaling.plain:
-            raise InputError(f"{one_line(network)}: a target is taken as it is, and not scaled")
-        from effcalc.models.target import target_network
-
-        with redirect_stdout(sys.stderr):  # what the user's code prints is not the result
-            traced = target_network(network, settings=arg, inputs=input)
-        return one_line(network), iter([("", subject(network, traced))])
-    if arg or input:
-        raise InputError("--arg and --input are for a target, such as torchvision:resnet50")
-    arch, networks = scaled_networks(network, scaling)
-    several = len(networks) > 1
-
-    def each() -> Iterator[tuple[str, Subject]]:
-        for scaled in networks:
-            name = scaled.title.partition(" at ")[0]  # as who measured it would call it
-            built = build(scaled.arch, scaled.scaling, 1, scaled.head)
-            yield label_of(scaled) if several else "", subject(name, built)
-
-    only = "" if several else next(iter(networks)).title
-    return only or arch.title, each()
