@@ -65,10 +65,10 @@ def solve(
     Raises `InputError` where not even the smallest network of any kind fits.
     """
 
-    def over(point: Scaled) -> bool:
+    def over(scaled: Scaled) -> bool:
         if budget.keys() == {"macs"}:
-            return macs(point.network) > budget["macs"]
-        return any(getattr(point, key) > limit for key, limit in budget.items())
+            return macs(scaled.network) > budget["macs"]
+        return any(getattr(scaled, key) > limit for key, limit in budget.items())
 
     fits = largest(arch, over, alpha, beta, gamma, workers, head)
     if all(fit.scaled is None and not fit.unlimited for fit in fits):
@@ -116,8 +116,9 @@ def largest(
         elif best is None:
             fits.append(Fit(KINDS[kind], None, None))
         else:
-            whole = scaled(arch, scaling_at(best), workers, head)
-            fits.append(Fit(KINDS[kind], best / unit, whole))
+            fits.append(
+                Fit(KINDS[kind], best / unit, scaled(arch, scaling_at(best), workers, head))
+            )
     return fits
 
 

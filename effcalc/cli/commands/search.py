@@ -66,7 +66,7 @@ def search(
     arch = load_unscaled(network, knobs, *sizes, "search {} instead")
     candidates, accuracies, notes = _candidates(options)
     head = not options.no_head
-    networks = [c.at(arch, options.phi, workers, head) for c in candidates]
+    networks = [c.scale(arch, options.phi, workers, head) for c in candidates]
     costs = _costs(options, network, candidates, networks)
     target = _target(options) or statistics.median(costs)
     failed: Mapping[int, str] = {}
@@ -154,16 +154,16 @@ def _costs(
     candidates: Sequence[Candidate],
     networks: Sequence[Scaled],
 ) -> list[float]:
-    """What each candidate costs; what costs nothing cannot be weighed."""
+    """What each candidate costs; none may cost nothing."""
     from effcalc.base.errors import InputError
     from effcalc.output.saved import latency
     from effcalc.scaling.search.candidates import COSTS, fields, filled
 
     if options.profiles is not None:
         values = zip(networks, candidates, strict=True)
-        names = [fields(network, at, c) for at, c in values]
+        names = [fields(network, scaled, c) for scaled, c in values]
         return [latency(filled(options.profiles, name, "--profiles")) for name in names]
-    costs: list[float] = [COSTS[options.cost][1](at) for at in networks]
+    costs: list[float] = [COSTS[options.cost][1](scaled) for scaled in networks]
     if not all(costs):
         raise InputError(f"--cost {options.cost}: is 0 for a candidate; choose another cost")
     return costs
@@ -212,7 +212,7 @@ def _evaluated(
     options: StudyOptions,
     about: Mapping[str, str],
 ) -> Progress:
-    """Evaluate what is not evaluated yet, or only look, and return how things stand."""
+    """Evaluate what is left, or with --status only read the study; return the progress."""
     import math
     from os.path import basename
 
@@ -254,5 +254,5 @@ def _family(arch: Arch, best: Candidate, phis: str, workers: int, head: bool) ->
     from effcalc.scaling.tables.scaling import scale_table
 
     values = parse_values(phis, "--then-scale")
-    family = Many(len(values), lambda: (best.at(arch, phi, workers, head) for phi in values))
+    family = Many(len(values), lambda: (best.scale(arch, phi, workers, head) for phi in values))
     return scale_table(arch, family, f"{arch.title}, {best.text()}", workers)

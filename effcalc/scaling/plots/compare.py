@@ -45,7 +45,7 @@ trained on ImageNet alone."""
 
 
 def compare(comparison: Table, figure: str = "macs") -> Plot:
-    """Draw `views.comparison.compare_table`: top-1 accuracy as papers print it, against a cost.
+    """Draw `tables.comparison.compare_table`: top-1 accuracy as papers print it, against a cost.
 
     Networks of one architecture file are joined in order of cost. Those of which no accuracy is
     published are left out, and named. Raises `InputError` where none is left.
@@ -124,7 +124,7 @@ def _draw(look: PlotLook, table: Table, figure: str) -> alt.TopLevelMixin:
         ),
     ]
     for place in dict.fromkeys(places):
-        part = [row for row, at in zip(rows, places, strict=True) if at == place]
+        part = [row for row, own in zip(rows, places, strict=True) if own == place]
         text = chart_of(part).encode(x=x, y=y, text="label:N")
         layers.append(labelled(text, look.theme, **label_mark(place)))
     return alt.layer(*layers).properties(width=width, height=height)

@@ -20,7 +20,7 @@ FIGURES = {
 
 
 def costs(comparison: Table) -> Plot:
-    """Draw `views.comparison.compare_table`: a bar for each network, each figure on its axis."""
+    """Draw `tables.comparison.compare_table`: a bar for each network, each figure on its axis."""
     table = drawable(comparison, ("network", *FIGURES))
     check_rows(len(list(table.rows)), "name fewer networks")
     return Plot("costs", "What they cost", (), (table,), lambda look: _draw(look, table))

@@ -26,7 +26,7 @@ _NOUNS = {"macs": ("per image", "MACs"), "params": ("", "parameters")}
 
 
 def front(search: Table) -> Plot:
-    """Draw `views.search.search_table`: each candidate's accuracy against its cost.
+    """Draw `search.table.search_table`: each candidate's accuracy against its cost.
 
     The line joins the Pareto front, the candidates than which none is both cheaper and at least
     as accurate. Those without an accuracy are left out. Raises `InputError` for another table.
@@ -113,10 +113,10 @@ def _draw(look: PlotLook, table: Table, cost: str) -> alt.TopLevelMixin:
         )
         for i, row in enumerate(rows)
     ]
-    stands = place_labels(spots, width, ("above left", "left", "below right"))
+    placements = place_labels(spots, width, ("above left", "left", "below right"))
     for i in named:
         text = chart_of([rows[i]]).encode(x=x, y=y, text="label:N")
-        layers.append(labelled(text, theme, **label_mark(stands[i])))
+        layers.append(labelled(text, theme, **label_mark(placements[i])))
     return alt.layer(*layers).properties(width=width, height=height)
 
 

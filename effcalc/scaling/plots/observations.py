@@ -18,7 +18,7 @@ _KEYS = ("label", "scaled", "params", "macs", "growth", "top1", "gain", "rate")
 
 
 def observations(tables: Sequence[Table]) -> Plot:
-    """Draw one panel for each `views.published.observations_table`."""
+    """Draw one panel for each `tables.published.observations_table`."""
     drawn = tuple(drawable(table, _KEYS) for table in tables)
     return Plot(
         "observations",
@@ -41,15 +41,15 @@ def _draw(look: PlotLook, tables: Sequence[Table]) -> alt.TopLevelMixin:
     y_scale = alt.Scale(domain=[min(-0.2, -gain * 0.03), gain * 1.08], nice=False)
     present = {record["scaled"] for rows in data for record in rows}
     names = [name for name in SERIES if name in present]
-    at = [SERIES.index(name) for name in names]
+    indices = [SERIES.index(name) for name in names]
     colour = alt.Color(
         "series:N",
-        scale=alt.Scale(domain=names, range=[look.theme.series[i] for i in at]),
+        scale=alt.Scale(domain=names, range=[look.theme.series[i] for i in indices]),
         legend=alt.Legend(symbolSize=120, symbolStrokeWidth=0),
     )
-    shape = alt.Shape("series:N", scale=alt.Scale(domain=names, range=[SHAPES[i] for i in at]))
+    shape = alt.Shape("series:N", scale=alt.Scale(domain=names, range=[SHAPES[i] for i in indices]))
     dash = alt.StrokeDash(
-        "series:N", scale=alt.Scale(domain=names, range=[DASHES[i] for i in at]), legend=None
+        "series:N", scale=alt.Scale(domain=names, range=[DASHES[i] for i in indices]), legend=None
     )
     panels = []
     for i, (table, rows) in enumerate(zip(tables, data, strict=True)):
