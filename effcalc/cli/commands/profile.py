@@ -59,7 +59,6 @@ def profile(
     torchrun --nproc-per-node 2 -m effcalc profile --mode train
     """
     from effcalc.base.errors import need
-    from effcalc.models.names import file_kind
 
     batches = _batches(run.batch)
     old, limit = _check(run, shown, max_level, batches)
@@ -68,11 +67,7 @@ def profile(
 
     ranks = launched()
     first = ranks is None or ranks.rank == 0
-    settings = _settings(run, shown.trace if first else None, ranks)
-    if file_kind(network) == "onnx":
-        from effcalc.profiling.live.onnx import settings_for
-
-        settings = settings_for(network, settings, shown.per)
+    settings = _settings(network, run, shown, ranks)
     needs_roofs = shown.plot is not None
     profiles = _profiles(network, scaling, (arg, input), batches, settings, needs_roofs)
     measured = _last(profiles, shown, max_level, output if first else None)
@@ -127,14 +122,24 @@ def _check(
     return _saved(shown.against, shown.fail_slower, shown.per)
 
 
-def _settings(run: RunOptions, trace: str | None, ranks: Ranks | None) -> ProfileSettings:
+def _settings(
+    network: str, run: RunOptions, shown: BreakdownOptions, ranks: Ranks | None
+) -> ProfileSettings:
+    """Return how to measure; only the first rank writes a trace."""
     from dataclasses import asdict
 
+    from effcalc.models.names import file_kind
     from effcalc.profiling.settings import ProfileSettings
 
     values = asdict(run)
     del values["batch"]
-    return ProfileSettings(**values, trace=trace, ranks=ranks)
+    trace = shown.trace if ranks is None or ranks.rank == 0 else None
+    settings = ProfileSettings(**values, trace=trace, ranks=ranks)
+    if file_kind(network) != "onnx":
+        return settings
+    from effcalc.profiling.live.onnx import settings_for
+
+    return settings_for(network, settings, shown.per)
 
 
 def _write(

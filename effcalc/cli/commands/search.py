@@ -54,7 +54,7 @@ def search(
     effcalc search --evaluate 'my-train {d} {w} {px}' --jobs 2 --resume
     effcalc search --evaluate 'my-run {d}' --storage postgresql://db/x --worker
     """
-    from effcalc.base.errors import InputError, RunError
+    from effcalc.base.errors import InputError
     from effcalc.cli.output import write_table
     from effcalc.scaling.request import load_unscaled, settings
     from effcalc.scaling.search.table import search_table
@@ -78,7 +78,15 @@ def search(
             raise InputError("--then-scale needs a best candidate: give accuracies or --evaluate")
         best = results.candidates[order[0]]
         write_table(_family(arch, best, then_scale, workers, not options.no_head), output)
-    if results.failed and not study.status:
+    if not study.status:
+        _check_failed(results)
+
+
+def _check_failed(results: Results) -> None:
+    """Raise `RunError` where candidates have no result."""
+    from effcalc.base.errors import RunError
+
+    if results.failed:
         number, cause = next(iter(results.failed.items()))
         raise RunError(
             f"{len(results.failed)} of {len(results.candidates)} candidates have no result; the "

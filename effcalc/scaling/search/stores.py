@@ -163,12 +163,6 @@ def shared(
 ) -> Iterator[Study]:
     """Join the study of that name in a PostgreSQL database, or start it."""
     optuna = _import_optuna()
-    if not url.startswith(("postgresql://", "postgresql+")):
-        raise InputError(
-            "`storage`: give postgresql://USER@HOST/DATABASE; only there do several processes "
-            "work on one study safely, and one process needs a `study` file alone"
-        )
-    url = _with_driver(url)
     engine = _engine(url)
     import sqlalchemy
     from optuna.exceptions import StorageInternalError
@@ -180,7 +174,7 @@ def shared(
         with _advisory_lock(engine, name):
             # This creates tables, which two processes must not do at once.
             storage = RDBStorage(
-                url,
+                _with_driver(url),
                 engine_kwargs=_ENGINE_OPTIONS,
                 heartbeat_interval=heartbeat,
                 grace_period=3 * heartbeat,
@@ -217,11 +211,16 @@ _ENGINE_OPTIONS = {"pool_pre_ping": True}
 
 def _engine(url: str) -> Any:
     """Return SQLAlchemy's engine for a URL; raise `InputError` or `NeedsError` for a bad one."""
+    if not url.startswith(("postgresql://", "postgresql+")):
+        raise InputError(
+            "`storage`: give postgresql://USER@HOST/DATABASE; only there do several processes "
+            "work on one study safely, and one process needs a `study` file alone"
+        )
     need("sqlalchemy", "`storage`", "search")
     import sqlalchemy
 
     try:
-        return sqlalchemy.create_engine(url, **_ENGINE_OPTIONS)
+        return sqlalchemy.create_engine(_with_driver(url), **_ENGINE_OPTIONS)
     except ImportError as error:
         raise NeedsError(f"`storage` needs {error.name}; pip install 'effcalc[search]'") from None
     except sqlalchemy.exc.ArgumentError:

@@ -20,9 +20,9 @@ from effcalc.scaling.scale import (
     variant_macs,
 )
 from effcalc.scaling.sweep import evaluate
-from effcalc.scaling.sweep.evaluate import MOST_CELLS, Classes, Job, Slab, Steps
+from effcalc.scaling.sweep.evaluate import MOST_CELLS, Classes, Slab, Steps
 from effcalc.scaling.sweep.points import Points, Space, pixels, points_at, side_arrays
-from effcalc.scaling.sweep.tables import CANNOT, EXACT, FEW, FIGURES, SAFE, Reasons, largest
+from effcalc.scaling.sweep.tables import CANNOT, EXACT, FEW, FIGURES, SAFE, Job, Reasons, largest
 
 Array = Any
 

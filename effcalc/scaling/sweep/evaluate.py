@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ import numpy as np
 from effcalc.base.errors import InputError
 from effcalc.base.num import round_pixels
 from effcalc.network.arch import (
-    Arch,
     Rounding,
     Size,
     Stage,
@@ -30,41 +28,17 @@ from effcalc.scaling.sweep.tables import (
     FEW,
     PEAK,
     SAFE,
-    Reasons,
-    Tables,
+    Job,
     counts,
     is_safe,
     one,
     stages,
-    tables,
 )
 
 Array = Any
 
 MOST_CELLS = 1 << 22
 """Combinations of a class of depth, of width and of image whose figures are held: 32 MB each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """An architecture, with or without its head, which figures are wanted, and why some fail."""
-
-    arch: Arch
-    head: bool
-    wanted: tuple[str, ...]
-    reasons: Reasons
-
-    def tables(self, depth: float, width: Array, size: tuple[Array, Array]) -> Tables:
-        """Sums over (w, image) where stages repeat as at `depth`; see `tables`."""
-        return tables(self.arch, self.head, depth, width, size, self.sums(), self.reasons)
-
-    def peaks(self, depth: float, width: Array, size: tuple[Array, Array]) -> Array:
-        """Peak of the activations over (w, image) where stages repeat as at `depth`."""
-        return tables(self.arch, self.head, depth, width, size, (PEAK,), self.reasons).sums[PEAK][0]
-
-    def sums(self) -> tuple[str, ...]:
-        """The wanted figures that are linear in the repeats."""
-        return tuple(key for key in self.wanted if key != PEAK)
 
 
 # --- any points --------------------------------------------------------------------------------

@@ -76,29 +76,45 @@ class Tables:
     sums: dict[str, list[Array]]
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An architecture, with or without its head, which figures are wanted, and why some fail."""
+
+    arch: Arch
+    head: bool
+    wanted: tuple[str, ...]
+    reasons: Reasons
+
+    def tables(self, depth: float, width: Array, size: tuple[Array, Array]) -> Tables:
+        """Sums over (w, image) where stages repeat as at `depth`; see `tables`."""
+        return tables(self, depth, width, size, self.sums())
+
+    def peaks(self, depth: float, width: Array, size: tuple[Array, Array]) -> Array:
+        """Peak of the activations over (w, image) where stages repeat as at `depth`."""
+        return tables(self, depth, width, size, (PEAK,)).sums[PEAK][0]
+
+    def sums(self) -> tuple[str, ...]:
+        """The wanted figures that are linear in the repeats."""
+        return tuple(key for key in self.wanted if key != PEAK)
+
+
 def tables(
-    arch: Arch,
-    head: bool,
-    depth: float,
-    width: Array,
-    size: tuple[Array, Array],
-    wanted: Sequence[str],
-    reasons: Reasons,
+    job: Job, depth: float, width: Array, size: tuple[Array, Array], wanted: Sequence[str]
 ) -> Tables:
     """Compute costs over arrays of w, and of pixels (height, width), that broadcast together.
 
     `depth` decides which stages repeat. All arrays have as many axes as each other, at most two.
     Points that cannot be built get `CANNOT` in the first array and 0 in the others, and a reason.
     """
-    repeated = tuple(s.name for s in stages(arch, head) if repeats_at(s, depth) > 1)
+    repeated = tuple(s.name for s in stages(job.arch, job.head) if repeats_at(s, depth) > 1)
     lengths = {key: 1 if key == PEAK else len(repeated) + 1 for key in wanted}
 
     def evaluate(w: Array, h: Array, x: Array) -> list[Array]:
         """Return the arrays of all figures in a row."""
         try:
-            net = build_network(arch, Size(depth, w, (h, x)), head)
+            net = build_network(job.arch, Size(depth, w, (h, x)), job.head)
         except InputError as error:
-            reasons.add(str(error))
+            job.reasons.add(str(error))
             sums = {key: [CANNOT] + [0] * (n - 1) for key, n in lengths.items()}
         else:
             sums = _sums(net, repeated, [key for key in wanted if key != PEAK])
