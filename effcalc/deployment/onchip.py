@@ -93,7 +93,7 @@ def largest_on(
             return not holds_both(device, need(scaled, storage))
 
         fits = [
-            tuple(largest(arch, over, *bases, 1, head, ("phi", "width")))
+            tuple(largest(arch, over, bases, 1, head, ("phi", "width")))
             for over in (too_heavy, too_large)
         ]
         yield ChipFit(storage, fits[0], fits[1])

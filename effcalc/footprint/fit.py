@@ -52,5 +52,5 @@ def fit_phi(
     def over(scaled: Scaled) -> bool:
         return needs(scaled).peak.total > limit
 
-    (fit,) = largest(arch, over, *bases, workers=1, head=head, kinds=("phi",))
+    (fit,) = largest(arch, over, bases, workers=1, head=head, kinds=("phi",))
     return Fitted("φ", fit.value, None if fit.scaled is None else needs(fit.scaled))

@@ -23,7 +23,7 @@ from effcalc.base.ring import ring_all_reduce
 from effcalc.network.arch import Arch, Size, Variant, build_network
 from effcalc.network.archfile import load
 from effcalc.network.network import Network
-from effcalc.scaling import figures as measure
+from effcalc.scaling.figures import Figures, figures, macs
 
 ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
 """Depth, width and resolution bases that the paper's grid search found for EfficientNet-B0."""
@@ -83,9 +83,9 @@ class Scaled:
         return f"{name}, scaled"
 
     @cached_property
-    def figures(self) -> measure.Figures:
+    def figures(self) -> Figures:
         """Totals: weights, cost, activation memory."""
-        return measure.figures(self.network)
+        return figures(self.network)
 
     @property
     def params(self) -> int:
@@ -257,14 +257,14 @@ def build(arch: Arch, scaling: Scaling, batch: int = 1, head: bool = True) -> Ne
 @lru_cache(maxsize=1024)
 def base_macs(arch: Arch, head: bool) -> int:
     """MACs of the unscaled network."""
-    return measure.macs(build(arch, by_ratios(arch), head=head))
+    return macs(build(arch, by_ratios(arch), head=head))
 
 
 @lru_cache(maxsize=1024)
 def _macs_of(arch: Arch, variant: Variant) -> int:
     """MACs of a released variant."""
     try:
-        return measure.macs(build(arch, released(arch, variant)))
+        return macs(build(arch, released(arch, variant)))
     except InputError as error:
         raise InputError(f"variant {one_line(variant.name)}: {error}") from None
 

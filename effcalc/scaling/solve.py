@@ -38,6 +38,9 @@ KINDS: Mapping[str, str] = {
 
 Budget = Mapping[str, int]
 
+Bases = tuple[float, float, float]
+"""α, β and γ."""
+
 
 class Fit(NamedTuple):
     """The largest scaling of one kind that fits: `scaled` is None where none does.
@@ -51,26 +54,18 @@ class Fit(NamedTuple):
     unlimited: bool = False
 
 
-def solve(
-    arch: Arch,
-    budget: Budget,
-    alpha: float,
-    beta: float,
-    gamma: float,
-    workers: int,
-    head: bool = True,
-) -> list[Fit]:
+def solve(arch: Arch, budget: Budget, bases: Bases, workers: int, head: bool = True) -> list[Fit]:
     """Return the largest φ, and the largest depth, width and resolution alone, within a budget.
 
     Raises `InputError` where not even the smallest network of any kind fits.
     """
 
-    def over(point: Scaled) -> bool:
+    def over(scaled: Scaled) -> bool:
         if budget.keys() == {"macs"}:
-            return macs(point.network) > budget["macs"]
-        return any(getattr(point, key) > limit for key, limit in budget.items())
+            return macs(scaled.network) > budget["macs"]
+        return any(getattr(scaled, key) > limit for key, limit in budget.items())
 
-    fits = largest(arch, over, alpha, beta, gamma, workers, head)
+    fits = largest(arch, over, bases, workers, head)
     if all(fit.scaled is None and not fit.unlimited for fit in fits):
         limits = ", ".join(f"{BUDGETS[k]} of {v:,}" for k, v in budget.items())
         raise InputError(
@@ -82,9 +77,7 @@ def solve(
 def largest(
     arch: Arch,
     over: Callable[[Scaled], bool],
-    alpha: float,
-    beta: float,
-    gamma: float,
+    bases: Bases,
     workers: int,
     head: bool = True,
     kinds: Collection[str] = KINDS,
@@ -93,7 +86,7 @@ def largest(
 
     One after another as in `kinds`; a kind of which none fits has no `scaled`.
     """
-    by_phi(arch, 0, alpha, beta, gamma)  # bad bases are an error, not a network that does not fit
+    by_phi(arch, 0, *bases)  # bad bases are an error, not a network that does not fit
     height, width = arch.image_size
 
     def pixels(k: int) -> Scaling:
@@ -101,7 +94,7 @@ def largest(
 
     # Scaling at grid point k, grid point of the unscaled network, grid points to 1.
     grids: dict[str, tuple[Callable[[int], Scaling], int, int]] = {
-        "phi": (lambda k: by_phi(arch, k / STEPS, alpha, beta, gamma), 0, STEPS),
+        "phi": (lambda k: by_phi(arch, k / STEPS, *bases), 0, STEPS),
         "depth": (lambda k: by_ratios(arch, k / STEPS), STEPS, STEPS),
         "width": (lambda k: by_ratios(arch, width=k / STEPS), STEPS, STEPS),
         "resolution": (pixels, height, height),
@@ -116,8 +109,9 @@ def largest(
         elif best is None:
             fits.append(Fit(KINDS[kind], None, None))
         else:
-            whole = scaled(arch, scaling_at(best), workers, head)
-            fits.append(Fit(KINDS[kind], best / unit, whole))
+            fits.append(
+                Fit(KINDS[kind], best / unit, scaled(arch, scaling_at(best), workers, head))
+            )
     return fits
 
 

@@ -199,7 +199,7 @@ def test_any_size():
 def test_the_largest_that_fits(name, figure, factor):
     arch, _ = load(name)
     limit = int(getattr(scale(name), figure) * factor)
-    compound, depth, width, resolution = solve(arch, {figure: limit}, 1.2, 1.1, 1.15, 8)
+    compound, depth, width, resolution = solve(arch, {figure: limit}, (1.2, 1.1, 1.15), 8)
     height, width_px = arch.image_size
     one_more = (
         (compound, lambda v: by_phi(arch, round(v + 1 / STEPS, 3))),
@@ -222,7 +222,7 @@ def test_the_largest_that_fits(name, figure, factor):
 def test_budget_of_the_paper():
     # B3's budget, 1.8 GMACs: equation 2 has a compound, a deep, a wide and a sharp answer.
     arch, _ = load("efficientnet-b0")
-    fits = solve(arch, {"macs": 1_800_000_000}, 1.2, 1.1, 1.15, 8)
+    fits = solve(arch, {"macs": 1_800_000_000}, (1.2, 1.1, 1.15), 8)
     assert [fit.kind for fit in fits] == [
         "compound (φ)",
         "depth only",
@@ -234,9 +234,9 @@ def test_budget_of_the_paper():
 
 def test_resolution_does_not_change_parameters():
     arch, _ = load("efficientnet-b0")
-    *_, resolution = solve(arch, {"params": 10_000_000}, 1.2, 1.1, 1.15, 8)
+    *_, resolution = solve(arch, {"params": 10_000_000}, (1.2, 1.1, 1.15), 8)
     assert resolution.unlimited
-    *_, resolution = solve(arch, {"params": 5_000_000}, 1.2, 1.1, 1.15, 8)
+    *_, resolution = solve(arch, {"params": 5_000_000}, (1.2, 1.1, 1.15), 8)
     assert resolution.scaled is None
     assert not resolution.unlimited
 
@@ -244,4 +244,4 @@ def test_resolution_does_not_change_parameters():
 def test_nothing_fits():
     arch, _ = load("efficientnet-b0")
     with pytest.raises(InputError, match="no scaling of efficientnet-b0 fits parameters of 100"):
-        solve(arch, {"params": 100}, 1.2, 1.1, 1.15, 8)
+        solve(arch, {"params": 100}, (1.2, 1.1, 1.15), 8)

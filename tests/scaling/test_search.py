@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 from effcalc.base.errors import InputError
 from effcalc.scaling.scale import scale
 from effcalc.scaling.search.candidates import Candidate, filled, grid, ranking, reward
-from effcalc.scaling.search.study import look_at
+from effcalc.scaling.search.study import read_progress
 from tests.cli_helpers import run
 
 ROOT = Path(__file__).parents[2]
@@ -432,7 +432,7 @@ def test_the_owner_of_a_local_study_may_be_killed_at_any_time(folder):
 def assert_each_counts_once(study, count):
     complete = [t for t in study.get_trials() if t.state == TrialState.COMPLETE]
     assert sorted(t.user_attrs["candidate"] for t in complete) == list(range(count))
-    found = look_at(study, count, 1)
+    found = read_progress(study, count, 1)
     assert (found.running, found.waiting, found.failed) == (0, 0, {})
 
 

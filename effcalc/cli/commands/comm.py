@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,10 @@ from effcalc.cli.comm_verify import VerifyOptions
 from effcalc.cli.options import DEFAULT_NETWORK, AnyNetwork, Args, Inputs, OutputOptions
 from effcalc.cli.scaling import ScalingOptions
 from effcalc.cli.training import ComputeOptions, LinkOptions, StrategyOptions
+
+if TYPE_CHECKING:
+    from effcalc.cli.training import Asked
+    from effcalc.output.table import Table
 
 Per = Annotated[
     str | None,
@@ -50,13 +54,12 @@ def comm(
     effcalc comm squeezenet-1.1 --verify -n 4
     effcalc comm resnet-18 --strategy fully-shard --verify -n 2 --tolerance 0
     """
-    from effcalc.base.errors import InputError, one_of
+    from effcalc.base.errors import InputError
     from effcalc.cli.comm_verify import confirm, verify
     from effcalc.cli.networks import is_target, read_networks
     from effcalc.cli.output import write_table
     from effcalc.cli.training import predicted
     from effcalc.communication.model import training_model
-    from effcalc.communication.tables import BREAKDOWNS, comm_table
 
     checked.check()
     if checked.verify and is_target(network):
@@ -68,15 +71,21 @@ def comm(
         if table is not None:
             write_table(table, output)
         confirm(wrong)
-        return
-    results, shown = predicted(training_model(asked.network), training, wires, spent)
+    else:
+        results = predicted(training_model(asked.network), training, wires, spent)
+        write_table(_table(name, results, per), output)
+
+
+def _table(name: str, asked: Asked, per: str | None) -> Table:
+    """Return the predictions, or with `per` the breakdown of a single one."""
+    from effcalc.base.errors import InputError, one_of
+    from effcalc.communication.tables import BREAKDOWNS, comm_table
+
+    results, shown = asked
     if per is None:
-        write_table(
-            comm_table(name, list(results) if len(results) == 1 else results, shown), output
-        )
-        return
+        return comm_table(name, list(results) if len(results) == 1 else results, shown)
     breakdown = BREAKDOWNS[one_of(per, BREAKDOWNS, "--per")]
     if len(results) != 1:
         raise InputError(f"--per is for one prediction, and this asks for {len(results):,}")
     [only] = results
-    write_table(breakdown(name, only), output)
+    return breakdown(name, only)

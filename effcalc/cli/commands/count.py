@@ -1,7 +1,7 @@
 """`effcalc count`."""
 
-from __future__ import annotations
-
+# Annotations stay objects in this module: app.py reads them without evaluating any text.
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,46 +20,56 @@ Target = Annotated[
         "model.pt2, or a network of effcalc archs.",
     ),
 ]
-Per = Annotated[
-    str | None,
-    typer.Option("--per", metavar="PART", help="Break the cost down: module, layer or op."),
-]
-Backward = Annotated[
-    bool, typer.Option("--backward", help="Count the backward pass too.", show_default=False)
-]
-Real = Annotated[
-    bool,
-    typer.Option("--real", help="Run with real weights, where values decide.", show_default=False),
-]
-Strict = Annotated[
-    bool,
-    typer.Option(
-        "--strict",
-        help="End with 1 where an operator has no formula or a module never ran.",
-        show_default=False,
-    ),
-]
-Against = Annotated[
-    str | None,
-    typer.Option(
-        "--against",
-        metavar="TOOLS",
-        help="Compare with other counters: thop,ptflops,fvcore,torchinfo,calflops,torchprofile,"
-        "torch, or all.",
-    ),
-]
-TimeLimit = Annotated[
-    str | None,
-    typer.Option("--time-limit", metavar="SECONDS", help="Time of each other counter: 120."),
-]
-MemoryLimit = Annotated[
-    str | None,
-    typer.Option(
-        "--memory-limit",
-        metavar="BYTES",
-        help="Memory of each other counter: 8GB; by default three quarters of what is free.",
-    ),
-]
+
+
+@dataclass(frozen=True, slots=True)
+class CountOptions:
+    """What is counted, how it is shown, and which other counters are compared."""
+
+    arg: Args = field(default_factory=list)
+    input: Inputs = field(default_factory=list)
+    per: Annotated[
+        str | None,
+        typer.Option("--per", metavar="PART", help="Break the cost down: module, layer or op."),
+    ] = None
+    backward: Annotated[
+        bool, typer.Option("--backward", help="Count the backward pass too.", show_default=False)
+    ] = False
+    real: Annotated[
+        bool,
+        typer.Option(
+            "--real", help="Run with real weights, where values decide.", show_default=False
+        ),
+    ] = False
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="End with 1 where an operator has no formula or a module never ran.",
+            show_default=False,
+        ),
+    ] = False
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="TOOLS",
+            help="Compare with other counters: thop,ptflops,fvcore,torchinfo,calflops,torchprofile,"
+            "torch, or all.",
+        ),
+    ] = None
+    time_limit: Annotated[
+        str | None,
+        typer.Option("--time-limit", metavar="SECONDS", help="Time of each other counter: 120."),
+    ] = None
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--memory-limit",
+            metavar="BYTES",
+            help="Memory of each other counter: 8GB; by default three quarters of what is free.",
+        ),
+    ] = None
 
 
 def count(
@@ -67,15 +77,7 @@ def count(
     batch: Batch,
     max_level: MaxLevel,
     output: OutputOptions,
-    arg: Args = [],  # noqa: B006 - typer's, never changed
-    input: Inputs = [],  # noqa: B006
-    per: Per = None,
-    backward: Backward = False,
-    real: Real = False,
-    strict: Strict = False,
-    against: Against = None,
-    time_limit: TimeLimit = None,
-    memory_limit: MemoryLimit = None,
+    options: CountOptions,
 ) -> None:
     """Count any torch model, an ONNX or .pt2 file: parameters, MACs, bytes moved, memory.
 
@@ -96,43 +98,49 @@ def count(
     effcalc count model.onnx --format json
     effcalc count torchvision:vit_b_16 --against thop,fvcore,torch
     """
-    import sys
-    from contextlib import redirect_stdout
-
     from effcalc.base.errors import CheckFailed, InputError
-    from effcalc.base.limits import memory_limited
     from effcalc.cli.output import write_table
-    from effcalc.models.target import target_network
     from effcalc.scaling.tables.counting import check_breakdown, count_breakdown, count_table, gaps
 
+    per, against = options.per, options.against
     check_breakdown(per, max_level)
-
-    if against is not None and (per is not None or max_level is not None or backward):
-        raise InputError("--against compares totals of the forward pass: no --per, no --backward")
-    if against is None and (time_limit is not None or memory_limit is not None):
+    if against is None and (options.time_limit is not None or options.memory_limit is not None):
         raise InputError("--time-limit and --memory-limit are for other counters: --against thop")
-    if against is not None:
-        options = (tuple(arg), tuple(input), batch, real)
-        network, table = _compare(target, options, against, time_limit, memory_limit)
-    else:
-        # What the user's code prints is not part of the result.
-        with memory_limited(real), redirect_stdout(sys.stderr):
-            network = target_network(
-                target, settings=arg, inputs=input, batch=batch, backward=backward, real=real
-            )
+    if against is None:
+        network = _count(target, batch, options)
         table = count_table(network) if per is None else count_breakdown(network, per, max_level)
+    elif per is None and max_level is None and not options.backward:
+        network, table = _compare(target, batch, against, options)
+    else:
+        raise InputError("--against compares totals of the forward pass: no --per, no --backward")
     write_table(table, output)
-    if strict and gaps(network):
+    if options.strict and gaps(network):
         raise CheckFailed(f"--strict: {target}: {'; '.join(gaps(network))}")
 
 
+def _count(target: str, batch: int, options: CountOptions) -> "Network":
+    """Count a model."""
+    import sys
+    from contextlib import redirect_stdout
+
+    from effcalc.base.limits import memory_limited
+    from effcalc.models.target import target_network
+
+    # What the user's code prints is not part of the result.
+    with memory_limited(options.real), redirect_stdout(sys.stderr):
+        return target_network(
+            target,
+            settings=options.arg,
+            inputs=options.input,
+            batch=batch,
+            backward=options.backward,
+            real=options.real,
+        )
+
+
 def _compare(
-    target: str,
-    options: tuple[tuple[str, ...], tuple[str, ...], int, bool],
-    against: str,
-    time_limit: str | None,
-    memory_limit: str | None,
-) -> tuple[Network, Table]:
+    target: str, batch: int, against: str, options: CountOptions
+) -> "tuple[Network, Table]":
     """Count a model, and let other counters count it."""
     import sys
     from contextlib import redirect_stdout
@@ -146,15 +154,17 @@ def _compare(
     from effcalc.models.peers.registry import select
 
     limits = default_limits()
-    if time_limit is not None:
-        limits = limits._replace(seconds=parse_number(time_limit, "--time-limit"))
-    if memory_limit is not None:
-        limits = limits._replace(memory=parse_bytes(memory_limit, "--memory-limit"))
+    if options.time_limit is not None:
+        limits = limits._replace(seconds=parse_number(options.time_limit, "--time-limit"))
+    if options.memory_limit is not None:
+        limits = limits._replace(memory=parse_bytes(options.memory_limit, "--memory-limit"))
     for option, limit in (("--time-limit", limits.seconds), ("--memory-limit", limits.memory)):
         if limit <= 0:
             raise InputError(f"{option}: must be above zero")
     peers = select(against)
-    with memory_limited(options[-1]), redirect_stdout(sys.stderr):
-        subject = prepare(Target(target, *options))
+    with memory_limited(options.real), redirect_stdout(sys.stderr):
+        subject = prepare(
+            Target(target, tuple(options.arg), tuple(options.input), batch, options.real)
+        )
     shown = progress(peers, "counters", len(peers))
     return subject.network, against_table(subject, shown, limits)

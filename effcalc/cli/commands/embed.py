@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from effcalc.cli.regions import RegionRunner
 
 Paths = Annotated[
     list[str],
@@ -63,54 +67,76 @@ def embed(
     effcalc embed --check README.md docs
     effcalc embed 'paper/**/*.tex' --diff
     """
-    import os
     import shlex
     import sys
 
     from effcalc.base.errors import CheckFailed, InputError, one_line
     from effcalc.base.files import write_files
-    from effcalc.base.paths import place
     from effcalc.base.units import parse_number
     from effcalc.cli.regions import TIME_LIMIT, RegionRunner
-    from effcalc.output.embed import fill
-    from effcalc.output.plots.stamp import data_hash
 
     seconds = TIME_LIMIT if time_limit is None else parse_number(time_limit, "--time-limit")
     if seconds <= 0:
         raise InputError("--time-limit: must be above zero")
     root = _root()
     runner = RegionRunner(root, allow_targets, seconds)
-    changed: dict[str, bytes] = {}
-    stale: dict[str, None] = {}
-    lines: list[str] = []
+    changes = _Changes()
     for path in _documents(paths):
-        real = place(path, root)
-        if real.exists() and not real.is_file():
-            raise InputError(f"{one_line(path)}: is no file")
-        try:
-            data = real.read_bytes()
-        except OSError as error:
-            raise InputError(f"{one_line(path)}: cannot be read: {error.strerror}") from None
-        filled = fill(data, str(path), runner.compute(real))
-        if filled.diff:
-            changed[str(path)] = filled.data
-            stale[str(path)] = None
-            lines += filled.diff
+        _fill(path, root, runner, changes)
+    _redraw(runner, changes, check, redraw)
+    if check or diff:
+        print("".join(f"{_shown(line)}\n" for line in changes.lines), end="")
+    if check and changes.stale:
+        raise CheckFailed(f"stale; update with: effcalc embed {shlex.join(changes.stale)}")
+    if not check:
+        write_files(changes.files, "embed")
+        for name in changes.files:
+            print(f"filled {one_line(name)}", file=sys.stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Files to write, by path; the documents that are stale, in order; and the lines of a diff."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    stale: dict[str, None] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+
+def _fill(path: Path, root: Path, runner: RegionRunner, changes: _Changes) -> None:
+    """Compute the regions of a document, and add what changes."""
+    from effcalc.base.errors import InputError, one_line
+    from effcalc.base.paths import place
+    from effcalc.output.embed import fill
+
+    real = place(path, root)
+    if real.exists() and not real.is_file():
+        raise InputError(f"{one_line(path)}: is no file")
+    try:
+        data = real.read_bytes()
+    except OSError as error:
+        raise InputError(f"{one_line(path)}: cannot be read: {error.strerror}") from None
+    filled = fill(data, str(path), runner.compute(real))
+    if filled.diff:
+        changes.files[str(path)] = filled.data
+        changes.stale[str(path)] = None
+        changes.lines.extend(filled.diff)
+
+
+def _redraw(runner: RegionRunner, changes: _Changes, check: bool, redraw: bool) -> None:
+    """Draw the pictures whose data changed, or all, and add them; with `check` none is drawn."""
+    import os
+
+    from effcalc.output.plots.stamp import data_hash
+
     for real, (drawing, document) in runner.pictures.items():
         old = data_hash(real)
         if old != drawing.plot.hash or (redraw and not check):
             name = os.path.relpath(real)
-            changed[name] = b"" if check else drawing.draw()
-            stale[os.path.relpath(document)] = None
-            lines.append(f"{name}: {'is not there' if old is None else 'its data changed'}")
-    if check or diff:
-        print("".join(f"{_shown(line)}\n" for line in lines), end="")
-    if check and stale:
-        raise CheckFailed(f"stale; update with: effcalc embed {shlex.join(stale)}")
-    if not check:
-        write_files(changed, "embed")
-        for name in changed:
-            print(f"filled {one_line(name)}", file=sys.stderr)
+            changes.files[name] = b"" if check else drawing.draw()
+            changes.stale[os.path.relpath(document)] = None
+            reason = "is not there" if old is None else "its data changed"
+            changes.lines.append(f"{name}: {reason}")
 
 
 def _shown(line: str) -> str:

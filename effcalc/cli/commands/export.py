@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from effcalc.cli.options import Batch, Network
 from effcalc.cli.scaling import ScalingOptions
+
+if TYPE_CHECKING:
+    from effcalc.scaling.scale import Scaled
 
 Output = Annotated[
     str,
@@ -45,14 +48,10 @@ def export(
     effcalc export --phi 3 -o b.onnx --dynamic-batch
     effcalc export resnet-50 --width 0.5 --batch 8 -o half.pt2
     """
-    import sys
-    from contextlib import redirect_stdout
-
-    from effcalc.base.errors import InputError, need, one_line
-    from effcalc.base.files import check_output, open_output
+    from effcalc.base.errors import InputError, one_line
+    from effcalc.base.files import check_output
     from effcalc.cli.output import write_text
     from effcalc.scaling.request import one_network
-    from effcalc.scaling.scale import build
 
     suffix = output[output.rfind(".") :] if "." in output else ""
     if suffix not in (".onnx", ".pt2", ".py"):
@@ -61,13 +60,25 @@ def export(
         )
     check_output(output)
     scaled = one_network(network, scaling, "export")
-    if suffix == ".py":
-        from effcalc.models.pycode.write import write
-
-        if dynamic_batch or batch != 1:
-            raise InputError("a .py file takes batches of any size; leave out --batch")
-        write_text([write(scaled, scaled.title)], output)
+    if suffix != ".py":
+        _write_model(scaled, batch, suffix, output, dynamic_batch)
         return
+    from effcalc.models.pycode.write import write
+
+    if dynamic_batch or batch != 1:
+        raise InputError("a .py file takes batches of any size; leave out --batch")
+    write_text([write(scaled, scaled.title)], output)
+
+
+def _write_model(scaled: Scaled, batch: int, suffix: str, output: str, dynamic_batch: bool) -> None:
+    """Write an .onnx or .pt2 file."""
+    import sys
+    from contextlib import redirect_stdout
+
+    from effcalc.base.errors import need
+    from effcalc.base.files import open_output
+    from effcalc.scaling.scale import build
+
     need("torch", f"writing {suffix}", "torch")
     if suffix == ".onnx":
         for package in ("onnx", "onnxscript"):

@@ -60,9 +60,7 @@ def profile(
     """
     from dataclasses import replace
 
-    from effcalc.base.errors import EffcalcError, need
-    from effcalc.cli.output import write_table
-    from effcalc.models.names import file_kind
+    from effcalc.base.errors import need
 
     batches = _batches(run.batch)
     old, limit = _check(run, shown, max_level, batches)
@@ -74,31 +72,41 @@ def profile(
 
     ranks = launched()
     first = ranks is None or ranks.rank == 0
-    settings = _settings(run, shown.trace if first else None, ranks)
-    if file_kind(network) == "onnx":
-        from effcalc.profiling.live.onnx import settings_for
-
-        settings = settings_for(network, settings, shown.per)
-    measured: list[Profile] = []
-    try:
-        needs_roofs = plot is not None
-        for so_far in _profiles(network, scaling, (arg, input), batches, settings, needs_roofs):
-            measured[:] = [so_far]
-    except (KeyboardInterrupt, EffcalcError):
-        # What was measured is kept, and marked partial.
-        recorded = measured and measured[0].measurements[0].profiled is not None
-        if measured and first and (shown.per is None or recorded):
-            write_table(_table(measured[0], shown.per, max_level), output)
-        raise
+    settings = _settings(network, run, shown, ranks)
+    needs_roofs = plot is not None
+    profiles = _profiles(network, scaling, (arg, input), batches, settings, needs_roofs)
+    measured = _last(profiles, shown, max_level, output if first else None)
     if not first:
         return
-    table = _table(measured[0], shown.per, max_level)
+    table = _table(measured, shown.per, max_level)
     if plot is not None:
-        _draw(table, measured[0].roofs, plot)
-    if old is None:
-        write_table(table, output)
-    else:
-        _compare(old, table, shown, limit, output)
+        _draw(table, measured.roofs, plot)
+    _write(table, old, shown, limit, output)
+
+
+def _last(
+    profiles: Iterator[Profile],
+    shown: BreakdownOptions,
+    max_level: int | None,
+    output: OutputOptions | None,
+) -> Profile:
+    """Return the complete profile; where it is interrupted, write what was measured to `output`."""
+    from effcalc.base.errors import EffcalcError
+    from effcalc.cli.output import write_table
+
+    profile: Profile | None = None
+    try:
+        for profile in profiles:  # noqa: B007 - the last one is wanted
+            pass
+    except (KeyboardInterrupt, EffcalcError):
+        # What was measured is kept, and marked partial.
+        if profile is not None and output is not None:
+            recorded = profile.measurements[0].profiled is not None
+            if shown.per is None or recorded:
+                write_table(_table(profile, shown.per, max_level), output)
+        raise
+    assert profile is not None
+    return profile
 
 
 def _check(
@@ -117,27 +125,42 @@ def _check(
     return _saved(shown.against, shown.fail_slower, shown.per)
 
 
-def _settings(run: RunOptions, trace: str | None, ranks: Ranks | None) -> ProfileSettings:
+def _settings(
+    network: str, run: RunOptions, shown: BreakdownOptions, ranks: Ranks | None
+) -> ProfileSettings:
+    """Return how to measure; only the first rank writes a trace."""
     from dataclasses import asdict
 
+    from effcalc.models.names import file_kind
     from effcalc.profiling.settings import ProfileSettings
 
     values = asdict(run)
     del values["batch"]
-    return ProfileSettings(**values, trace=trace, ranks=ranks)
+    trace = shown.trace if ranks is None or ranks.rank == 0 else None
+    settings = ProfileSettings(**values, trace=trace, ranks=ranks)
+    if file_kind(network) != "onnx":
+        return settings
+    from effcalc.profiling.live.onnx import settings_for
+
+    return settings_for(network, settings, shown.per)
 
 
-def _compare(
-    old: Table, table: Table, shown: BreakdownOptions, limit: float | None, output: OutputOptions
+def _write(
+    table: Table,
+    old: Table | None,
+    shown: BreakdownOptions,
+    limit: float | None,
+    output: OutputOptions,
 ) -> None:
-    """Write the difference to a saved profile; end in 1 where something is slower by too much."""
+    """Write the profile, or its difference to a saved one; fail where it is slower by too much."""
     from effcalc.base.errors import CheckFailed
     from effcalc.cli.output import write_table
     from effcalc.profiling.against import against_table, slower
 
-    table = against_table(old, table, shown.against or "")
+    if old is not None:
+        table = against_table(old, table, shown.against or "")
     write_table(table, output)
-    rows = slower(table, limit) if limit is not None else []
+    rows = slower(table, limit) if old is not None and limit is not None else []
     if rows:
         raise CheckFailed(f"--fail-slower {shown.fail_slower}: {', '.join(rows)}")
 

@@ -107,5 +107,5 @@ def _budget(
     knobs, sizes = settings(scaling.knobs), (scaling.classes, scaling.in_channels)
     arch = load_unscaled(network, knobs, *sizes, "give {} with a --max option")
     return budget_table(
-        arch, solve(arch, budget, *scaling.bases, workers, not scaling.no_head), budget
+        arch, solve(arch, budget, scaling.bases, workers, not scaling.no_head), budget
     )

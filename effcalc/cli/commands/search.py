@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from effcalc.scaling.search.candidates import Candidate
     from effcalc.scaling.search.evaluate import Result
     from effcalc.scaling.search.study import Progress
+    from effcalc.scaling.search.table import Results
 
 ThenScale = Annotated[
     str | None,
@@ -53,61 +54,44 @@ def search(
     effcalc search --evaluate 'my-train {d} {w} {px}' --jobs 2 --resume
     effcalc search --evaluate 'my-run {d}' --storage postgresql://db/x --worker
     """
-    import statistics
-
-    from effcalc.base.errors import InputError, RunError
+    from effcalc.base.errors import InputError
     from effcalc.cli.output import write_table
     from effcalc.scaling.request import load_unscaled, settings
-    from effcalc.scaling.search.candidates import COSTS, ranking
     from effcalc.scaling.search.table import search_table
 
     _check_options(options, study)
     knobs, sizes = settings(options.settings), (options.classes, options.in_channels)
     arch = load_unscaled(network, knobs, *sizes, "search {} instead")
-    candidates, accuracies, notes = _candidates(options)
-    head = not options.no_head
-    networks = [c.at(arch, options.phi, workers, head) for c in candidates]
-    costs = _costs(options, network, candidates, networks)
-    target = _target(options) or statistics.median(costs)
-    failed: Mapping[int, str] = {}
+    results = _results(arch, network, options, workers)
     if study.evaluate is not None:
-        about = _about(arch, network, options, candidates, study.evaluate)
-        progress = _evaluated(network, candidates, networks, study, about)
+        about = _about(arch, network, options, results, study.evaluate)
+        progress = _evaluated(network, results, study, about)
         if study.worker:
             return
-        accuracies, failed = progress.accuracies, progress.failed
-        if study.status:
-            notes.append(
-                f"{len(accuracies)} of {len(candidates)} evaluated, {progress.running} under way, "
-                f"{progress.waiting} waiting, {len(failed)} given up"
-            )
-    what = "latency of a saved profile" if options.cost == "latency" else COSTS[options.cost][0]
-    if accuracies:
-        notes.append(f"reward: accuracy × (COST/T)^{options.exponent:g}; COST: {what}")
-    table = search_table(
-        f"{arch.title}: α·β²·γ² within {options.tolerance:g} of 2",
-        candidates,
-        networks,
-        costs,
-        accuracies,
-        failed,
-        options.cost,
-        target,
-        options.exponent,
-        notes,
-    )
+        results = _with_progress(results, progress, study.status)
     if then_scale is None:
-        write_table(table, output)
+        title = f"{arch.title}: α·β²·γ² within {options.tolerance:g} of 2"
+        write_table(search_table(title, results), output)
     else:
-        order = ranking(costs, accuracies, target, options.exponent)
+        order = results.ranked()
         if not order:
             raise InputError("--then-scale needs a best candidate: give accuracies or --evaluate")
-        write_table(_family(arch, candidates[order[0]], then_scale, workers, head), output)
-    if failed and not study.status:
-        number, cause = next(iter(failed.items()))
+        best = results.candidates[order[0]]
+        write_table(_family(arch, best, then_scale, workers, not options.no_head), output)
+    if not study.status:
+        _check_failed(results)
+
+
+def _check_failed(results: Results) -> None:
+    """Raise `RunError` where candidates have no result."""
+    from effcalc.base.errors import RunError
+
+    if results.failed:
+        number, cause = next(iter(results.failed.items()))
         raise RunError(
-            f"{len(failed)} of {len(candidates)} candidates have no result; the first, "
-            f"{candidates[number].text()}: {cause}; --resume with more --retries tries again"
+            f"{len(results.failed)} of {len(results.candidates)} candidates have no result; the "
+            f"first, {results.candidates[number].text()}: {cause}; --resume with more --retries "
+            "tries again"
         )
 
 
@@ -148,22 +132,51 @@ def _candidates(options: SearchOptions) -> tuple[list[Candidate], dict[int, floa
     return grid(axes[0], axes[1], axes[2], options.tolerance), {}, []
 
 
+def _results(arch: Arch, network: str, options: SearchOptions, workers: int) -> Results:
+    """Return the candidates and their costs, with the accuracies that a file has for them."""
+    import statistics
+
+    from effcalc.scaling.search.table import Objective, Results
+
+    candidates, accuracies, notes = _candidates(options)
+    head = not options.no_head
+    networks = [c.scale(arch, options.phi, workers, head) for c in candidates]
+    costs = _costs(options, network, candidates, networks)
+    target = _target(options) or statistics.median(costs)
+    objective = Objective(options.cost, target, options.exponent)
+    return Results(candidates, networks, costs, objective, accuracies, notes=tuple(notes))
+
+
+def _with_progress(results: Results, progress: Progress, status: bool) -> Results:
+    """Return the results with those of a study; `status` adds a note of how many are left."""
+    from dataclasses import replace
+
+    notes = results.notes
+    if status:
+        count = len(progress.accuracies)
+        notes += (
+            f"{count} of {len(results.candidates)} evaluated, {progress.running} under way, "
+            f"{progress.waiting} waiting, {len(progress.failed)} given up",
+        )
+    return replace(results, accuracies=progress.accuracies, failed=progress.failed, notes=notes)
+
+
 def _costs(
     options: SearchOptions,
     network: str,
     candidates: Sequence[Candidate],
     networks: Sequence[Scaled],
 ) -> list[float]:
-    """What each candidate costs; what costs nothing cannot be weighed."""
+    """What each candidate costs; none may cost nothing."""
     from effcalc.base.errors import InputError
     from effcalc.output.saved import latency
     from effcalc.scaling.search.candidates import COSTS, fields, filled
 
     if options.profiles is not None:
         values = zip(networks, candidates, strict=True)
-        names = [fields(network, at, c) for at, c in values]
+        names = [fields(network, scaled, c) for scaled, c in values]
         return [latency(filled(options.profiles, name, "--profiles")) for name in names]
-    costs: list[float] = [COSTS[options.cost][1](at) for at in networks]
+    costs: list[float] = [COSTS[options.cost][1](scaled) for scaled in networks]
     if not all(costs):
         raise InputError(f"--cost {options.cost}: is 0 for a candidate; choose another cost")
     return costs
@@ -188,7 +201,7 @@ def _about(
     arch: Arch,
     network: str,
     options: SearchOptions,
-    candidates: Sequence[Candidate],
+    results: Results,
     evaluate: str,
 ) -> dict[str, str]:
     """What must be the same for results to belong to one search."""
@@ -200,19 +213,15 @@ def _about(
         "network": network,
         "architecture": sha256(stages.encode()).hexdigest(),
         "phi": repr(float(options.phi)),
-        "candidates": json.dumps([[c.alpha, c.beta, c.gamma] for c in candidates]),
+        "candidates": json.dumps([[c.alpha, c.beta, c.gamma] for c in results.candidates]),
         "evaluate": evaluate,
     }
 
 
 def _evaluated(
-    network: str,
-    candidates: Sequence[Candidate],
-    networks: Sequence[Scaled],
-    options: StudyOptions,
-    about: Mapping[str, str],
+    network: str, results: Results, options: StudyOptions, about: Mapping[str, str]
 ) -> Progress:
-    """Evaluate what is not evaluated yet, or only look, and return how things stand."""
+    """Evaluate what is left, or with --status only read the study; return the progress."""
     import math
     from os.path import basename
 
@@ -223,6 +232,7 @@ def _evaluated(
     from effcalc.scaling.search.study import Progress
     from effcalc.scaling.search.work import work
 
+    candidates = results.candidates
     name = basename(network).removesuffix(".toml")
     place = options.study or (f"effcalc-{name}" if options.storage else f"{name}.search")
     if options.status:
@@ -231,7 +241,7 @@ def _evaluated(
     seconds = math.inf if options.time_limit is None else options.time_limit
 
     def run(number: int, stop: threading.Event) -> Result:
-        values = fields(network, networks[number], candidates[number])
+        values = fields(network, results.networks[number], candidates[number])
         return evaluate([filled(w, values, "--evaluate") for w in words], seconds, stop)
 
     joined = (
@@ -241,8 +251,8 @@ def _evaluated(
     )
     last = Progress()
     with joined as study:
-        results = work(study, run, options.jobs, options.heartbeat)
-        for state in progress(results, "results", len(candidates)):
+        states = work(study, run, options.jobs, options.heartbeat)
+        for state in progress(states, "results", len(candidates)):
             last = state
     return last
 
@@ -254,5 +264,5 @@ def _family(arch: Arch, best: Candidate, phis: str, workers: int, head: bool) ->
     from effcalc.scaling.tables.scaling import scale_table
 
     values = parse_values(phis, "--then-scale")
-    family = Many(len(values), lambda: (best.at(arch, phi, workers, head) for phi in values))
+    family = Many(len(values), lambda: (best.scale(arch, phi, workers, head) for phi in values))
     return scale_table(arch, family, f"{arch.title}, {best.text()}", workers)

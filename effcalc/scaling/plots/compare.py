@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from effcalc.base.errors import InputError, named, one_line
@@ -101,33 +102,37 @@ def _draw(look: PlotLook, table: Table, figure: str) -> alt.TopLevelMixin:
         scale=alt.Scale(domain=y_domain, nice=False),
         axis=alt.Axis(tickCount=6),
     )
-    spots = []
     for row in rows:
         row["label"] = _label(row["network"])
-        across = math.log(row[figure] / x_domain[0]) / math.log(x_domain[1] / x_domain[0])
-        down = (y_domain[1] - row["top1"]) / (y_domain[1] - y_domain[0])
-        spots.append((across * width, down * height, row["label"]))
+    spots = [_spot(row, figure, x_domain, y_domain, (width, height)) for row in rows]
     places = place_labels(spots, width, ("above left", "below right"))
     colour = alt.Color("family:N", legend=None, scale=alt.Scale(domain=families, range=colours))
     shape = alt.Shape("family:N", legend=None, scale=alt.Scale(domain=families, range=shapes))
     line = chart_of(rows).mark_line(strokeWidth=1.5, opacity=0.75)
     point = chart_of(rows).mark_point(filled=True, size=80, opacity=1)
+    tip = tooltips(table, "network", figure, "top1")
     layers: list[Any] = [
         line.encode(x=x, y=y, color=colour),
-        point.encode(
-            *(),
-            x=x,
-            y=y,
-            color=colour,
-            shape=shape,
-            tooltip=tooltips(table, "network", figure, "top1"),
-        ),
+        point.encode(x=x, y=y, color=colour, shape=shape, tooltip=tip),
     ]
     for place in dict.fromkeys(places):
-        part = [row for row, at in zip(rows, places, strict=True) if at == place]
+        part = [row for row, own in zip(rows, places, strict=True) if own == place]
         text = chart_of(part).encode(x=x, y=y, text="label:N")
         layers.append(labelled(text, look.theme, **label_mark(place)))
     return alt.layer(*layers).properties(width=width, height=height)
+
+
+def _spot(
+    row: dict[str, Any],
+    figure: str,
+    x_domain: Sequence[float],
+    y_domain: Sequence[float],
+    size: tuple[float, float],
+) -> tuple[float, float, str]:
+    """Pixels from the left and from the top at which a network is drawn, and its label."""
+    across = math.log(row[figure] / x_domain[0]) / math.log(x_domain[1] / x_domain[0])
+    down = (y_domain[1] - row["top1"]) / (y_domain[1] - y_domain[0])
+    return across * size[0], down * size[1], row["label"]
 
 
 def _label(network: str) -> str:

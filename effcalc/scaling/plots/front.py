@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 _KEYS = ("alpha", "beta", "gamma", "cost", "accuracy", "reward")
+_KINDS = ("candidate", "on the front", "best reward")
 _NOUNS = {"macs": ("per image", "MACs"), "params": ("", "parameters")}
 
 
@@ -68,12 +69,7 @@ def _draw(look: PlotLook, table: Table, cost: str) -> alt.TopLevelMixin:
 
     rows = records(table)
     places = on_front([(row["cost"], row["accuracy"]) for row in rows])
-    best = max(range(len(rows)), key=lambda i: (rows[i]["reward"], -i))
-    named = sorted({*places, best})
-    kinds = ("candidate", "on the front", "best reward")
-    for i, row in enumerate(rows):
-        row["kind"] = kinds[2 if i == best else 1 if i in places else 0]
-        row["label"] = ", ".join(row[f"{key}_text"] for key in _KEYS[:3])
+    named = _mark(rows, places)
     unit = next(column.unit for column in table.columns if column.key == "cost")
     what, noun = _NOUNS.get(cost, (cost, ""))
     scale = axis(what, unit, [row["cost"] for row in rows], noun)
@@ -90,11 +86,11 @@ def _draw(look: PlotLook, table: Table, cost: str) -> alt.TopLevelMixin:
     colour = alt.Color(
         "kind:N",
         title=None,
-        scale=alt.Scale(domain=kinds, range=[theme.muted, theme.series[0], theme.series[1]]),
+        scale=alt.Scale(domain=_KINDS, range=[theme.muted, theme.series[0], theme.series[1]]),
         legend=alt.Legend(orient="top"),
     )
     shape = alt.Shape(
-        "kind:N", title=None, scale=alt.Scale(domain=kinds, range=["circle", "square", "diamond"])
+        "kind:N", title=None, scale=alt.Scale(domain=_KINDS, range=["circle", "square", "diamond"])
     )
     line = chart_of([rows[i] for i in places]).mark_line(
         interpolate="step-after", strokeWidth=1.5, color=theme.series[0]
@@ -113,11 +109,20 @@ def _draw(look: PlotLook, table: Table, cost: str) -> alt.TopLevelMixin:
         )
         for i, row in enumerate(rows)
     ]
-    stands = place_labels(spots, width, ("above left", "left", "below right"))
+    placements = place_labels(spots, width, ("above left", "left", "below right"))
     for i in named:
         text = chart_of([rows[i]]).encode(x=x, y=y, text="label:N")
-        layers.append(labelled(text, theme, **label_mark(stands[i])))
+        layers.append(labelled(text, theme, **label_mark(placements[i])))
     return alt.layer(*layers).properties(width=width, height=height)
+
+
+def _mark(rows: list[dict[str, Any]], front_places: list[int]) -> list[int]:
+    """Give each row its kind and label; return the places of those that are labelled."""
+    best = max(range(len(rows)), key=lambda i: (rows[i]["reward"], -i))
+    for i, row in enumerate(rows):
+        row["kind"] = _KINDS[2 if i == best else 1 if i in front_places else 0]
+        row["label"] = ", ".join(row[f"{key}_text"] for key in _KEYS[:3])
+    return sorted({*front_places, best})
 
 
 def _room(values: list[float]) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from effcalc.output.plots.marks import DASHES, SHAPES, chart_of, drawable, records, tooltips
 from effcalc.output.plots.style import Plot, PlotLook
@@ -11,6 +11,8 @@ from effcalc.output.table import Table
 
 if TYPE_CHECKING:
     import altair as alt
+
+    from effcalc.output.plots.marks import Layers
 
 SERIES = ("all three", "depth", "width", "resolution")
 
@@ -41,21 +43,19 @@ def _draw(look: PlotLook, tables: Sequence[Table]) -> alt.TopLevelMixin:
     y_scale = alt.Scale(domain=[min(-0.2, -gain * 0.03), gain * 1.08], nice=False)
     present = {record["scaled"] for rows in data for record in rows}
     names = [name for name in SERIES if name in present]
-    at = [SERIES.index(name) for name in names]
+    indices = [SERIES.index(name) for name in names]
     colour = alt.Color(
         "series:N",
-        scale=alt.Scale(domain=names, range=[look.theme.series[i] for i in at]),
+        scale=alt.Scale(domain=names, range=[look.theme.series[i] for i in indices]),
         legend=alt.Legend(symbolSize=120, symbolStrokeWidth=0),
     )
-    shape = alt.Shape("series:N", scale=alt.Scale(domain=names, range=[SHAPES[i] for i in at]))
+    shape = alt.Shape("series:N", scale=alt.Scale(domain=names, range=[SHAPES[i] for i in indices]))
     dash = alt.StrokeDash(
-        "series:N", scale=alt.Scale(domain=names, range=[DASHES[i] for i in at]), legend=None
+        "series:N", scale=alt.Scale(domain=names, range=[DASHES[i] for i in indices]), legend=None
     )
+    encoding = {"color": colour, "shape": shape, "strokeDash": dash}
     panels = []
     for i, (table, rows) in enumerate(zip(tables, data, strict=True)):
-        scaled = [row | {"series": row["scaled"]} for row in rows if row["scaled"] in SERIES]
-        base = next(row for row in rows if row["scaled"] not in SERIES) | {"gain": 0.0}
-        lines = [part | {"series": row["scaled"]} for row in scaled for part in (base, row)]
         x = alt.X(
             "growth:Q",
             title="MACs, times the unscaled network's" if i >= len(tables) - columns else None,
@@ -68,24 +68,34 @@ def _draw(look: PlotLook, tables: Sequence[Table]) -> alt.TopLevelMixin:
             scale=y_scale,
             axis=alt.Axis(tickCount=6, format="~g"),
         )
-        tip = tooltips(table, "label", "params", "macs", "growth", "top1", "gain", "rate")
-        line = chart_of(lines).mark_line(strokeWidth=2)
-        point = chart_of(scaled).mark_point(filled=True, size=100, opacity=1)
-        start = chart_of([base]).mark_point(filled=True, size=60, color=look.theme.ink, opacity=1)
-        panels.append(
-            alt.layer(
-                line.encode(x=x, y=y, color=colour, strokeDash=dash),
-                start.encode(x=x, y=y, tooltip=tooltips(table, "label", "params", "macs", "top1")),
-                point.encode(x=x, y=y, color=colour, shape=shape, tooltip=tip),
-            ).properties(
-                width=width,
-                height=190,
-                title=alt.Title(
-                    table.title,
-                    subtitle=f"{base['top1']:g}% at {base['macs_text']} MACs",
-                    fontSize=13,
-                    offset=4,
-                ),
-            )
-        )
+        panel = _panel(look, table, rows, {"x": x, "y": y, **encoding})
+        panels.append(panel.properties(width=width, height=190))
     return alt.concat(*panels, columns=columns, spacing=22)
+
+
+def _panel(
+    look: PlotLook, table: Table, rows: list[dict[str, Any]], encoding: dict[str, Any]
+) -> Layers:
+    """Draw one table: a line from the unscaled network to each scaled one."""
+    import altair as alt
+
+    place = {"x": encoding["x"], "y": encoding["y"], "color": encoding["color"]}
+    scaled = [row | {"series": row["scaled"]} for row in rows if row["scaled"] in SERIES]
+    base = next(row for row in rows if row["scaled"] not in SERIES) | {"gain": 0.0}
+    lines = [part | {"series": row["scaled"]} for row in scaled for part in (base, row)]
+    tip = tooltips(table, "label", "params", "macs", "growth", "top1", "gain", "rate")
+    base_tip = tooltips(table, "label", "params", "macs", "top1")
+    line = chart_of(lines).mark_line(strokeWidth=2)
+    point = chart_of(scaled).mark_point(filled=True, size=100, opacity=1)
+    start = chart_of([base]).mark_point(filled=True, size=60, color=look.theme.ink, opacity=1)
+    return alt.layer(
+        line.encode(**place, strokeDash=encoding["strokeDash"]),
+        start.encode(x=encoding["x"], y=encoding["y"], tooltip=base_tip),
+        point.encode(**place, shape=encoding["shape"], tooltip=tip),
+        title=alt.Title(
+            table.title,
+            subtitle=f"{base['top1']:g}% at {base['macs_text']} MACs",
+            fontSize=13,
+            offset=4,
+        ),
+    )

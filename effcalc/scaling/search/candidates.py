@@ -1,4 +1,4 @@
-"""Candidates (α, β, γ), what they cost, and how accuracy and cost make one figure.
+"""Candidates (α, β, γ), their costs, and the objective of accuracy and cost.
 
 Tan & Le 2019 (arXiv:1905.11946), section 3.3: STEP 1 fixes φ = 1 and searches α, β, γ with
 α·β²·γ² ≈ 2. The objective is MnasNet's (Tan et al. 2019, arXiv:1807.11626, equation 2):
@@ -44,8 +44,8 @@ class Candidate:
         """Write the bases for people."""
         return f"α = {self.alpha:g}, β = {self.beta:g}, γ = {self.gamma:g}"
 
-    def at(self, arch: Arch, phi: float, workers: int, head: bool) -> Scaled:
-        """The network that this candidate scales to."""
+    def scale(self, arch: Arch, phi: float, workers: int, head: bool) -> Scaled:
+        """Scale a network by this candidate."""
         return scaled(arch, by_phi(arch, phi, self.alpha, self.beta, self.gamma), workers, head)
 
 
@@ -57,15 +57,15 @@ def grid(
     if points > MOST_POINTS:
         raise InputError(f"the grid has {points:,} points; at most {MOST_POINTS:,} are searched")
     every = itertools.starmap(Candidate, itertools.product(alphas, betas, gammas))
-    return _some([c for c in every if near(c, tolerance)], tolerance)
+    return _check_candidates([c for c in every if near(c, tolerance)], tolerance)
 
 
 def near(candidate: Candidate, tolerance: float) -> bool:
-    """Whether MACs about double, give or take the last bits of a float."""
+    """Whether MACs about double, up to the rounding of floats."""
     return abs(candidate.product - 2) <= tolerance + 1e-12
 
 
-def _some(candidates: list[Candidate], tolerance: float) -> list[Candidate]:
+def _check_candidates(candidates: list[Candidate], tolerance: float) -> list[Candidate]:
     if not candidates:
         raise InputError(
             f"no candidate has |α·β²·γ² − 2| <= {tolerance:g}; allow a larger `tolerance` or give "
@@ -80,7 +80,7 @@ def _some(candidates: list[Candidate], tolerance: float) -> list[Candidate]:
 
 
 def read_accuracies(path: str, tolerance: float) -> tuple[dict[Candidate, float], int]:
-    """Read the columns alpha, beta, gamma and accuracy of a CSV file; others are not looked at.
+    """Read the columns alpha, beta, gamma and accuracy of a CSV file; others are ignored.
 
     Returns the accuracies of the candidates within the tolerance, and how many are not. Raises
     `InputError` with file and line.
@@ -119,12 +119,12 @@ def read_accuracies(path: str, tolerance: float) -> tuple[dict[Candidate, float]
                 left_out += 1
     except csv.Error as error:
         raise InputError(f"{where}: is not CSV: {error}") from None
-    _some(list(accuracies), tolerance)
+    _check_candidates(list(accuracies), tolerance)
     return accuracies, left_out
 
 
 def check_accuracy(value: float, where: str) -> None:
-    """Refuse what is no accuracy; a share or percent, as long as all are one of the two."""
+    """Refuse a value that is no accuracy: a share or a percentage."""
     if not math.isfinite(value) or not 0 <= value <= 100:
         raise InputError(f"{where}: an accuracy is from 0 to 1, or from 0 to 100, not {value:g}")
 
@@ -193,7 +193,7 @@ def filled(text: str, values: Mapping[str, str], option: str) -> str:
 
 
 def command(text: str) -> list[str]:
-    """Split a command as a shell would, which none will see; values go into its words later."""
+    """Split a command as a shell would, but run none; values are filled into its words later."""
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -205,7 +205,7 @@ def command(text: str) -> list[str]:
     return words
 
 
-def differ(candidates: Iterable[Candidate]) -> tuple[tuple[float, float], ...]:
+def ranges(candidates: Iterable[Candidate]) -> tuple[tuple[float, float], ...]:
     """Return the least and largest α, β and γ."""
     columns = zip(*((c.alpha, c.beta, c.gamma) for c in candidates), strict=True)
     return tuple((min(values), max(values)) for values in map(tuple, columns))

@@ -1,4 +1,4 @@
-"""The process that runs one evaluation command, and answers with the last line it printed.
+"""The process that runs one evaluation command, and answers with the last line that it printed.
 
 It is a child of `effcalc.base.process`: it and the command end with the process that asked.
 """
@@ -36,11 +36,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         last = _last_line(tail)
         code = process.wait()
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - _TAIL))
-        said = _last_line(errors.read())
+        message = _last_line(errors.read())
     return {
         "code": code,
         "last": last.decode(errors="replace"),
-        "said": said.decode(errors="replace"),
+        "message": message.decode(errors="replace"),
     }
 
 

@@ -1,4 +1,4 @@
-"""Run the command that trains and evaluates a candidate, and read the accuracy off its end."""
+"""Run the command that trains and evaluates a candidate, and read the accuracy it prints."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def evaluate(args: Sequence[str], seconds: float, stop: threading.Event) -> Resu
     ended = run("effcalc.scaling.search.child", request, Limits(seconds, sys.maxsize), stop)
     if ended.answer is None:
         return Result(math.nan, ended.cause)
-    code, last, said = (ended.answer[key] for key in ("code", "last", "said"))
+    code, last, message = (ended.answer[key] for key in ("code", "last", "message"))
     if code:
-        return Result(math.nan, one_line(f"exit code {code}: {said or last}".removesuffix(": ")))
+        return Result(math.nan, one_line(f"exit code {code}: {message or last}".removesuffix(": ")))
     try:
         accuracy = parse_number(last, "the last line")
         check_accuracy(accuracy, "the last line")

@@ -4,9 +4,9 @@ The owner of a file holds a lock on it that ends with the process: attempts that
 itself are of a dead one. Optuna's own lock of journal files is not needed then; a killed writer's
 would hold up the next for 30 s.
 
-In PostgreSQL, processes tell that they are alive by heartbeats, and take an advisory lock, which
-ends with the connection. Optuna's RetryHeartbeatStaleTrialCallback is not used, since it makes the
-new attempt in a second step: who is killed between the two loses the candidate.
+In PostgreSQL, processes record heartbeats, and take an advisory lock, which ends with the
+connection. Optuna's RetryHeartbeatStaleTrialCallback is not used: it creates the new attempt in a
+second step, and a process that is killed between the two loses the candidate.
 
 SQLite is not offered: several processes on it run trials twice.
 """
@@ -23,20 +23,20 @@ from typing import IO, Any
 
 from effcalc.base.errors import InputError, NeedsError, need, one_line
 from effcalc.scaling.search.candidates import Candidate
-from effcalc.scaling.search.study import Progress, Study, look_at, reason
+from effcalc.scaling.search.study import Access, Progress, Study, read_progress, reason
 
 # --- what a study is about ---------------------------------------------------------------------
 
 
-def _agreed(study: Any, about: Mapping[str, str], new: bool = True) -> None:
-    """Say what a new study is about, or refuse one that is about something else."""
-    was = study.user_attrs.get("effcalc")
-    if was is None:
+def _check_same_search(study: Any, about: Mapping[str, str], new: bool = True) -> None:
+    """Record what a new study is about, or refuse a study of another search."""
+    before = study.user_attrs.get("effcalc")
+    if before is None:
         if study.get_trials(deepcopy=False) or not new:
             raise InputError("`study`: is a study of something else; give another name")
         study.set_user_attr("effcalc", dict(about))
         return
-    other = sorted(k for k in {*was, *about} if was.get(k) != about.get(k))
+    other = sorted(k for k in {*before, *about} if before.get(k) != about.get(k))
     if other:
         raise InputError(
             f"`study`: was started with another {', '.join(other)}; give the options it was "
@@ -44,7 +44,7 @@ def _agreed(study: Any, about: Mapping[str, str], new: bool = True) -> None:
         )
 
 
-def _quiet() -> Any:
+def _import_optuna() -> Any:
     need("optuna", "effcalc search `evaluate`", "search")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -82,9 +82,9 @@ def local(
     path: str, about: Mapping[str, str], candidates: Sequence[Candidate], retries: int, resume: bool
 ) -> Iterator[Study]:
     """Own the study in a file, for as long as the block lasts."""
-    optuna = _quiet()
-    there = os.path.exists(path)
-    if there and not resume:
+    optuna = _import_optuna()
+    exists = os.path.exists(path)
+    if exists and not resume:
         raise InputError(
             f"`study`: {one_line(path)!r} is there already; give `resume` to go on with it, or "
             "another `study`"
@@ -100,21 +100,22 @@ def local(
             raise InputError(
                 f"`study`: another search is at work on {one_line(path)!r}; `status` shows it"
             ) from None
-        _mend(file, path)
+        _cut_incomplete_line(file, path)
         study = _load(optuna, lambda: _journal(optuna, path), path, about)
-        yield Study(study, candidates, retries, _nothing, lambda trial: False, lambda n: None, ())
+        access = Access(_no_lock, lambda trial: False, lambda number: None, ())
+        yield Study(study, candidates, retries, access)
 
 
 @contextmanager
-def _nothing() -> Iterator[None]:
+def _no_lock() -> Iterator[None]:
     yield
 
 
 _START = b'{"op_code":'
 
 
-def _mend(file: IO[bytes], path: str) -> None:
-    """Cut off a last line that a killed process did not end; refuse what is no journal."""
+def _cut_incomplete_line(file: IO[bytes], path: str) -> None:
+    """Cut off a last line that a killed process left incomplete; refuse another kind of file."""
     file.seek(0)
     if not _START.startswith(file.read(len(_START))):
         raise InputError(f"`study`: {one_line(path)!r} is not the file of a search")
@@ -123,9 +124,9 @@ def _mend(file: IO[bytes], path: str) -> None:
     while end:
         start = max(0, end - (1 << 16))
         file.seek(start)
-        place = file.read(end - start).rfind(b"\n")
-        if place >= 0:
-            end = start + place + 1
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
             break
         end = start
     if end < size:
@@ -137,7 +138,7 @@ def _load(optuna: Any, storage: Callable[[], Any], path: str, about: Mapping[str
         study = optuna.create_study(
             storage=storage(), study_name="effcalc", direction="maximize", load_if_exists=True
         )
-        _agreed(study, about)
+        _check_same_search(study, about)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"`study`: {one_line(path)!r} is not the file of a search") from None
     return study
@@ -161,86 +162,98 @@ def shared(
     heartbeat: int,
 ) -> Iterator[Study]:
     """Join the study of that name in a PostgreSQL database, or start it."""
-    optuna = _quiet()
-    if not url.startswith(("postgresql://", "postgresql+")):
-        raise InputError(
-            "`storage`: give postgresql://USER@HOST/DATABASE; only there do several processes "
-            "work on one study safely, and one process needs a `study` file alone"
-        )
-    url = _with_driver(url)
-    need("sqlalchemy", "`storage`", "search")
+    optuna = _import_optuna()
+    engine = _engine(url)
     import sqlalchemy
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage, fail_stale_trials
 
-    away = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, StorageInternalError)
-    options = {"pool_pre_ping": True}
+    errors = sqlalchemy.exc
+    unreachable = (errors.OperationalError, errors.InterfaceError, StorageInternalError)
     try:
-        engine = sqlalchemy.create_engine(url, **options)
-    except ImportError as error:
-        raise NeedsError(f"`storage` needs {error.name}; pip install 'effcalc[search]'") from None
-    except sqlalchemy.exc.ArgumentError:
-        raise InputError("`storage`: is not a URL like postgresql://USER@HOST/DATABASE") from None
-    # Any number will do, as long as it is the same for everyone who works on this study.
-    key = int.from_bytes(sha256(f"effcalc {name}".encode()).digest()[:7])
-    take = sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)")
-    beating = sqlalchemy.text("SELECT trial_id FROM trial_heartbeats")
-
-    @contextmanager
-    def lock() -> Iterator[None]:
-        with engine.begin() as connection:
-            connection.execute(take, {"key": key})
-            yield
-
-    try:
-        with lock():
-            # Tables are made here, which two processes must not do at once.
+        with _advisory_lock(engine, name):
+            # This creates tables, which two processes must not do at once.
             storage = RDBStorage(
-                url,
-                engine_kwargs=options,
+                _with_driver(url),
+                engine_kwargs=_ENGINE_OPTIONS,
                 heartbeat_interval=heartbeat,
                 grace_period=3 * heartbeat,
             )
             study = optuna.create_study(
                 storage=storage, study_name=name, direction="maximize", load_if_exists=True
             )
-            _agreed(study, about)
-    except away as error:
+            _check_same_search(study, about)
+    except unreachable as error:
         raise NeedsError(f"`storage`: {reason(error)}") from None
+    heartbeats = sqlalchemy.text("SELECT trial_id FROM trial_heartbeats")
 
     def alive(trial: Any) -> bool:
-        # An attempt is begun and has its first heartbeat under one lock, which is ours now.
+        # An attempt starts and records its first heartbeat under the lock that is held here.
         with engine.connect() as connection:
-            return trial._trial_id in set(connection.execute(beating).scalars())
+            return trial._trial_id in set(connection.execute(heartbeats).scalars())
 
     @contextmanager
-    def settled_lock() -> Iterator[None]:
-        with lock():
+    def lock() -> Iterator[None]:
+        with _advisory_lock(engine, name):
             fail_stale_trials(study)
             yield
 
+    access = Access(lock, alive, storage.record_heartbeat, unreachable)
     try:
-        yield Study(study, candidates, retries, settled_lock, alive, storage.record_heartbeat, away)
+        yield Study(study, candidates, retries, access)
     finally:
         engine.dispose()
         storage.engine.dispose()
 
 
-def stored(
-    place: str, storage: str | None, candidates: int, retries: int, about: Mapping[str, str]
-) -> Progress:
-    """How a study stands, for a look that changes nothing."""
-    optuna = _quiet()
+_ENGINE_OPTIONS = {"pool_pre_ping": True}
+
+
+def _engine(url: str) -> Any:
+    """Return SQLAlchemy's engine for a URL; raise `InputError` or `NeedsError` for a bad one."""
+    if not url.startswith(("postgresql://", "postgresql+")):
+        raise InputError(
+            "`storage`: give postgresql://USER@HOST/DATABASE; only there do several processes "
+            "work on one study safely, and one process needs a `study` file alone"
+        )
+    need("sqlalchemy", "`storage`", "search")
+    import sqlalchemy
+
     try:
-        if storage is None:
-            if not os.path.exists(place):
-                raise InputError(f"`study`: there is no file {one_line(place)!r}")
-            study = optuna.load_study(study_name="effcalc", storage=_journal(optuna, place))
-        else:
-            study = optuna.load_study(study_name=place, storage=_with_driver(storage))
-    except (KeyError, ValueError):
-        raise InputError(f"`study`: there is no search {one_line(place)!r}") from None
+        return sqlalchemy.create_engine(_with_driver(url), **_ENGINE_OPTIONS)
     except ImportError as error:
         raise NeedsError(f"`storage` needs {error.name}; pip install 'effcalc[search]'") from None
-    _agreed(study, about, new=False)
-    return look_at(study, candidates, retries)
+    except sqlalchemy.exc.ArgumentError:
+        raise InputError("`storage`: is not a URL like postgresql://USER@HOST/DATABASE") from None
+
+
+@contextmanager
+def _advisory_lock(engine: Any, name: str) -> Iterator[None]:
+    """Hold the lock of a study in PostgreSQL."""
+    import sqlalchemy
+
+    # Any number, as long as all processes of this study use the same one.
+    key = int.from_bytes(sha256(f"effcalc {name}".encode()).digest()[:7])
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        yield
+
+
+def stored(
+    path: str, storage: str | None, candidates: int, retries: int, about: Mapping[str, str]
+) -> Progress:
+    """Return the progress of a stored study, and change nothing."""
+    optuna = _import_optuna()
+    try:
+        if storage is None:
+            if not os.path.exists(path):
+                raise InputError(f"`study`: there is no file {one_line(path)!r}")
+            study = optuna.load_study(study_name="effcalc", storage=_journal(optuna, path))
+        else:
+            study = optuna.load_study(study_name=path, storage=_with_driver(storage))
+    except (KeyError, ValueError):
+        raise InputError(f"`study`: there is no search {one_line(path)!r}") from None
+    except ImportError as error:
+        raise NeedsError(f"`storage` needs {error.name}; pip install 'effcalc[search]'") from None
+    _check_same_search(study, about, new=False)
+    return read_progress(study, candidates, retries)

@@ -1,7 +1,7 @@
-"""The trials of a search: what is done, what is left to do, and whose turn it is.
+"""The trials of a search: what is done, what is left to do, and what is next.
 
-A trial is one attempt at a candidate. Whatever happens to a process, the trials say what is left
-to do, and `Study.claim` brings them in order before it hands one out, under a lock:
+A trial is one attempt at a candidate. Whatever happens to a process, the trials record what
+is left to do. `Study.claim` updates them before it returns one, under a lock:
 
 - an attempt whose process is gone is marked as failed;
 - a candidate that has no result and no attempt under way or waiting gets a new attempt, unless
@@ -20,21 +20,21 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from effcalc.base.errors import RunError, one_line
-from effcalc.scaling.search.candidates import Candidate, differ
+from effcalc.scaling.search.candidates import Candidate, ranges
 from effcalc.scaling.search.evaluate import Result
 
 STALE_LIMIT = 10
 """Attempts at one candidate that may end with their process before it counts as failed."""
-PATIENCE = 60.0  # seconds that a database may be away while a search runs
+RETRY_SECONDS = 60.0  # how long a database may be unreachable while a search runs
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class Progress:
-    """What a study knows: accuracies by number of the candidate, and how many are otherwise.
+    """State of a study: accuracies by number of the candidate, and how many run or wait.
 
-    `failed` has the last cause for each candidate that is given up.
+    `failed` has the last cause for each candidate that failed too often.
     """
 
     accuracies: dict[int, float] = field(default_factory=dict)
@@ -43,58 +43,65 @@ class Progress:
     failed: dict[int, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How processes share the storage of a study.
+
+    `lock` is a context in which one process alone changes the trials; `alive` says of a running
+    trial whether its process lives; `beat` records a heartbeat for a trial's id; `unreachable` are
+    the errors of a database that cannot be reached.
+    """
+
+    lock: Callable[[], Any]
+    alive: Callable[[Any], bool]
+    beat: Callable[[int], None]
+    unreachable: tuple[type[Exception], ...]
+
+
 class Study:
-    """The trials of one search; `jobs` of this process may be under way at a time."""
+    """The trials of one search, several of which this process may evaluate at a time."""
 
     def __init__(
-        self,
-        study: Any,
-        candidates: Sequence[Candidate],
-        retries: int,
-        lock: Callable[[], Any],
-        alive: Callable[[Any], bool],
-        beat: Callable[[int], None],
-        away: tuple[type[Exception], ...],
+        self, study: Any, candidates: Sequence[Candidate], retries: int, access: Access
     ) -> None:
-        """Take an Optuna study and how its storage is locked; see `stores.py`."""
+        """Take an Optuna study and how its storage is shared; see `stores.py`."""
         self.candidates, self.retries = candidates, retries
-        self._study, self._lock, self._alive, self._beat = study, lock, alive, beat
-        self._away = away
+        self._study, self._access = study, access
         self._mine: dict[int, Any] = {}
 
     def claim(self) -> int | None:
         """Begin an attempt, and return the number of its candidate; None where none waits."""
-        return self._patiently(self._claim)
+        return self._retrying(self._claim)
 
     def _claim(self) -> int | None:
-        with self._lock():
-            if not self._settled().waiting:
+        with self._access.lock():
+            if not self._update().waiting:
                 return None
             with warnings.catch_warnings():  # heartbeats are recorded here, not by optimize
                 warnings.simplefilter("ignore", UserWarning)
-                trial = self._study.ask()  # takes the first that waits
-            self._beat(trial._trial_id)
+                trial = self._study.ask()  # takes the first waiting trial
+            self._access.beat(trial._trial_id)
             number = int(trial.user_attrs["candidate"])
             self._mine[number] = trial
             return number
 
     def beat(self) -> None:
-        """Say that this process still works on its attempts."""
+        """Record that this process still works on its attempts."""
 
-        def beats() -> None:
+        def beat_all() -> None:
             for trial in self._mine.values():
-                self._beat(trial._trial_id)
+                self._access.beat(trial._trial_id)
 
-        self._patiently(beats)
+        self._retrying(beat_all)
 
     def done(self, number: int, result: Result) -> None:
-        """Record how an attempt ended, unless another process has given it up before."""
+        """Record how an attempt ended, unless another process has failed it before."""
         trial = self._mine[number]
 
-        def tell() -> None:
+        def record() -> None:
             from optuna.trial import TrialState
 
-            with self._lock():
+            with self._access.lock():
                 if self._study.get_trials(deepcopy=False)[trial.number].state.is_finished():
                     return
                 if result.cause:
@@ -103,40 +110,40 @@ class Study:
                 else:
                     self._study.tell(trial, result.accuracy)
 
-        self._patiently(tell)
+        self._retrying(record)
         del self._mine[number]
 
-    def give_up(self) -> None:
-        """Leave the attempts of this process to others at once."""
+    def release(self) -> None:
+        """Release the attempts of this process to others at once."""
         from optuna.trial import TrialState
 
-        with suppress(Exception):  # heartbeats that stop will say the same later
+        with suppress(Exception):  # the missing heartbeats have the same effect later
             for trial in self._mine.values():
                 trial.set_user_attr("left", True)
                 self._study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def progress(self) -> Progress:
-        """Bring the trials in order, and say how things stand."""
+        """Update the trials, and return the progress."""
 
-        def look() -> Progress:
-            with self._lock():
-                return self._settled()
+        def update() -> Progress:
+            with self._access.lock():
+                return self._update()
 
-        return self._patiently(look)
+        return self._retrying(update)
 
-    def _settled(self) -> Progress:
+    def _update(self) -> Progress:
         """Mark attempts of dead processes, and add the attempts that are missing."""
         from optuna.trial import TrialState
 
         mine = {trial.number for trial in self._mine.values()}
         trials = self._study.get_trials(deepcopy=False)
         running = (t for t in trials if t.state == TrialState.RUNNING and t.number not in mine)
-        dead = [trial for trial in running if not self._alive(trial)]
+        dead = [trial for trial in running if not self._access.alive(trial)]
         for trial in dead:
             self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         if dead:
             trials = self._study.get_trials(deepcopy=False)
-        current = standing(trials, len(self.candidates), self.retries)
+        current = progress_of(trials, len(self.candidates), self.retries)
         for number in missing(trials, len(self.candidates), current):
             self._study.add_trial(self._attempt(number))
             current.waiting += 1
@@ -147,7 +154,7 @@ class Study:
         from optuna.trial import TrialState, create_trial
 
         names = ("alpha", "beta", "gamma")
-        ends = dict(zip(names, differ(self.candidates), strict=True))
+        ends = dict(zip(names, ranges(self.candidates), strict=True))
         return create_trial(
             state=TrialState.WAITING,
             params={name: getattr(self.candidates[number], name) for name in names},
@@ -155,25 +162,25 @@ class Study:
             user_attrs={"candidate": number},
         )
 
-    def _patiently(self, action: Callable[[], T]) -> T:
-        """Try again for a while where a database is away."""
-        until = time.monotonic() + PATIENCE
+    def _retrying(self, action: Callable[[], T]) -> T:
+        """Run an action, and retry it for a while where a database is unreachable."""
+        until = time.monotonic() + RETRY_SECONDS
         while True:
             try:
                 return action()
-            except self._away as error:
+            except self._access.unreachable as error:
                 if time.monotonic() > until:
                     raise RunError(f"`storage`: {reason(error)}") from None
                 time.sleep(1)
 
 
-def look_at(study: Any, candidates: int, retries: int) -> Progress:
-    """Read how things stand, changing nothing."""
-    return standing(study.get_trials(deepcopy=False), candidates, retries)
+def read_progress(study: Any, candidates: int, retries: int) -> Progress:
+    """Return the progress of a study, and change nothing."""
+    return progress_of(study.get_trials(deepcopy=False), candidates, retries)
 
 
-def standing(trials: Sequence[Any], candidates: int, retries: int) -> Progress:
-    """Say how things stand by all trials of a study."""
+def progress_of(trials: Sequence[Any], candidates: int, retries: int) -> Progress:
+    """Return the progress by all trials of a study."""
     from optuna.trial import TrialState
 
     state = Progress()
@@ -182,16 +189,16 @@ def standing(trials: Sequence[Any], candidates: int, retries: int) -> Progress:
         number = trial.user_attrs.get("candidate")
         if number in attempts:
             attempts[number].append(trial)
-    for number, own in attempts.items():
-        states = [trial.state for trial in own]
+    for number, own_trials in attempts.items():
+        states = [trial.state for trial in own_trials]
         if TrialState.COMPLETE in states:
-            state.accuracies[number] = own[states.index(TrialState.COMPLETE)].value
+            state.accuracies[number] = own_trials[states.index(TrialState.COMPLETE)].value
         elif TrialState.RUNNING in states:
             state.running += 1
         elif TrialState.WAITING in states:
             state.waiting += 1
         else:
-            attributes = [t.user_attrs for t in own]
+            attributes = [t.user_attrs for t in own_trials]
             causes = [attrs["cause"] for attrs in attributes if "cause" in attrs]
             killed = sum("cause" not in attrs and "left" not in attrs for attrs in attributes)
             if len(causes) > retries:
@@ -211,6 +218,6 @@ def missing(trials: Sequence[Any], candidates: int, state: Progress) -> list[int
 
 
 def reason(error: Exception) -> str:
-    """The first line of a database's complaint, which names no password."""
+    """The first line of a database's error, which contains no password."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     return one_line(lines[0] if lines else type(error).__name__)

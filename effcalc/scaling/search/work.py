@@ -11,7 +11,7 @@ from effcalc.base.errors import RunError
 from effcalc.scaling.search.evaluate import Result
 from effcalc.scaling.search.study import Progress, Study
 
-HOPELESS = 3
+MAX_FAILURES = 3
 """Failures of a process, while no attempt at all has succeeded, after which it ends."""
 
 Run = Callable[[int, threading.Event], Result]
@@ -19,11 +19,11 @@ Run = Callable[[int, threading.Event], Result]
 
 
 def work(study: Study, run: Run, jobs: int, seconds: float) -> Iterator[Progress]:
-    """Evaluate what is left to do, and yield how things stand after each result.
+    """Evaluate what is left to do, and yield the progress after each result.
 
-    At least every `seconds` the study hears that this process is alive. Where other processes
-    work too, the end is when all candidates are done, whoever does them. Raises `RunError` where
-    the first attempts all fail: then the command is wrong, and not a candidate.
+    At least every `seconds` this process records that it is alive. Where other processes
+    work too, this ends when all candidates are done, by any of them. Raises `RunError` where
+    the first attempts all fail: then the command is wrong.
     """
     causes: list[str] = []
     stop = threading.Event()
@@ -45,13 +45,13 @@ def work(study: Study, run: Run, jobs: int, seconds: float) -> Iterator[Progress
                     if not finished:
                         continue
                 state = study.progress()
-                if len(causes) >= HOPELESS and not state.accuracies:
+                if len(causes) >= MAX_FAILURES and not state.accuracies:
                     raise RunError(f"`evaluate`: nothing but failures; the first: {causes[0]}")
                 yield state
                 if not state.running and not state.waiting:
                     return
                 if not under_way and not state.waiting:
-                    time.sleep(min(1.0, seconds))  # others are at work on the rest
+                    time.sleep(min(1.0, seconds))  # other processes work on the rest
         finally:
             stop.set()
-            study.give_up()
+            study.release()

@@ -20,24 +20,24 @@ from effcalc.scaling.scale import (
     variant_macs,
 )
 from effcalc.scaling.sweep import evaluate
-from effcalc.scaling.sweep.evaluate import MOST_CELLS, Classes, Job, Slab, Steps
-from effcalc.scaling.sweep.points import Points, Space, at, pixels, side_arrays
-from effcalc.scaling.sweep.tables import CANNOT, EXACT, FEW, FIGURES, SAFE, Reasons, largest
+from effcalc.scaling.sweep.evaluate import MOST_CELLS, Classes, Slab, Steps
+from effcalc.scaling.sweep.points import Points, Space, pixels, points_at, side_arrays
+from effcalc.scaling.sweep.tables import CANNOT, EXACT, FEW, FIGURES, SAFE, Job, Reasons, largest
 
 Array = Any
 
 CHUNK = 1 << 17
-"""Points of a chunk: what is held at once, and done again after an interruption."""
+"""Points of a chunk: held at once, and recomputed after an interruption."""
 SLAB = 1 << 18
 """Pairs of a width and an image size of a grid whose costs are held at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """What is swept: points, the architecture for each setting of knobs, and how it is counted.
+    """What is swept: points, and the architecture for each setting of knobs.
 
-    `wanted` are the figures of `FIGURES` that will be asked for; `workers` are those that send
-    gradients. `reasons` collects why points cannot be built.
+    `wanted` are the figures of `FIGURES` that will be asked for; `workers` is the number
+    of data-parallel workers. `reasons` collects why points cannot be built.
     """
 
     space: Space
@@ -48,7 +48,7 @@ class Sweep:
     reasons: Reasons = field(default_factory=Reasons)
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be: the ends of every axis are tried."""
+        """Refuse invalid values: the ends of every axis are tried."""
         self.corners()
 
     def job(self, setting: int) -> Job:
@@ -73,12 +73,12 @@ class Sweep:
         return tuple((min(values), max(values)) for values in columns)
 
     def chunks(self, first: int = 0) -> Iterator[Chunk]:
-        """Make the chunks from number `first` on."""
+        """Yield the chunks from number `first` on."""
         boxes = self.space.random is None and not self.space.compound
         return _boxes(self, first) if boxes else _lists(self, first)
 
     def chunk_at(self, index: Sequence[int]) -> Chunk:
-        """Make a chunk of points by their indices."""
+        """Return a chunk of points by their indices."""
         return _list(self, np.array(index, np.int64), lambda setting: None)
 
 
@@ -91,7 +91,7 @@ class Chunk:
     def __init__(
         self, sweep: Sweep, index: Array, figures: dict[str, Array], points: Points | None = None
     ) -> None:
-        """Take the indices of the points, their figures, and themselves where they are made."""
+        """Take the indices of the points, their figures, and the points where they are known."""
         self.sweep = sweep
         self.index = index
         self._columns: dict[str, Array] = dict(figures)
@@ -104,7 +104,7 @@ class Chunk:
     def points(self) -> Points:
         """The points themselves."""
         if self._points is None:
-            self._points = at(self.sweep.space, self.sweep.archs[0], self.index)
+            self._points = points_at(self.sweep.space, self.sweep.archs[0], self.index)
         return self._points
 
     @property
@@ -114,10 +114,10 @@ class Chunk:
 
     def __getitem__(self, key: str) -> Array:
         if key not in self._columns:
-            self._columns[key] = self._make(key)
+            self._columns[key] = self._column(key)
         return self._columns[key]
 
-    def _make(self, key: str) -> Array:
+    def _column(self, key: str) -> Array:
         points = self.points
         if key == "pixels":
             return points.height
@@ -132,7 +132,7 @@ class Chunk:
                 size = size.astype(object)
             return -(-size * share.numerator // share.denominator)
         if key in ("growth", "nearest_name", "nearest_difference"):
-            return self._compared(key)
+            return self._comparison(key)
         values = [self._knob(setting, key) for setting in range(len(self.sweep.archs))]
         numbers = all(isinstance(v, int | float) for v in values)
         return np.array(values, None if numbers else object)[points.setting]
@@ -140,8 +140,8 @@ class Chunk:
     def _knob(self, setting: int, key: str) -> Any:
         return self.sweep.archs[setting].settings[key]
 
-    def _compared(self, key: str) -> Array:
-        """MACs beside those of the unscaled network, or of the nearest released variant.
+    def _comparison(self, key: str) -> Array:
+        """MACs relative to the unscaled network, or to the nearest released variant.
 
         NaN, or None for a name, where there is no such figure.
         """
@@ -153,7 +153,7 @@ class Chunk:
             if key == "growth":
                 base = base_macs(arch, self.sweep.head)
                 if base:
-                    out[here] = quotient(macs, np.full(len(here), base, _kind(base)))
+                    out[here] = quotient(macs, np.full(len(here), base, _int_type(base)))
                 continue
             released = variant_macs(arch) if self.sweep.head else {}
             if not released:
@@ -164,12 +164,12 @@ class Chunk:
                 out[here] = np.array(names, object)[place]
             else:
                 values = [released[name] for name in names]
-                theirs = np.array(values, _kind(max(values)))[place]
+                theirs = np.array(values, _int_type(max(values)))[place]
                 out[here] = (quotient(macs, theirs) - 1) * 100
         return out
 
 
-def _kind(value: int) -> Any:
+def _int_type(value: int) -> Any:
     return np.int64 if value < SAFE else object
 
 
@@ -248,12 +248,12 @@ def _boxes(sweep: Sweep, first: int) -> Iterator[Chunk]:
         if slab is None:
             yield _list(sweep, index, lambda setting: None)
         else:
-            found = slab.box(box.rows, box.depths)
-            yield Chunk(sweep, index, {key: a.reshape(-1) for key, a in found.items()})
+            figures = slab.box(box.rows, box.depths)
+            yield Chunk(sweep, index, {key: a.reshape(-1) for key, a in figures.items()})
 
 
 def _slab(job: Job, depths: Array, widths: Array, size: tuple[Array, Array]) -> Slab | None:
-    """Tables of a slab; None where points are few, or a figure may be too large for int64."""
+    """Tables of a slab; None where there are few points, or a figure may exceed int64."""
     if len(depths) * len(widths) * len(size[0]) <= FEW:
         return None
     tall, wide = (int(side.max()) for side in size)
@@ -281,20 +281,20 @@ def _lists(sweep: Sweep, first: int) -> Iterator[Chunk]:
 
 
 def _list(sweep: Sweep, index: Array, lookup: Callable[[int], _Lookup | None]) -> Chunk:
-    """Compute points that lie anywhere, setting by setting."""
-    points = at(sweep.space, sweep.archs[0], index)
+    """Compute points in any order, setting by setting."""
+    points = points_at(sweep.space, sweep.archs[0], index)
     parts, places = [], []
     for setting in np.unique(points.setting).tolist():
         here = np.flatnonzero(points.setting == setting) if len(sweep.archs) > 1 else slice(None)
         classes = lookup(setting)
         if classes is None:
             size = (points.height[here], points.wide[here])
-            found = evaluate.direct(
+            figures = evaluate.direct(
                 sweep.job(setting), points.depth[here], points.width[here], size
             )
         else:
-            found = classes.figures(points, here)
-        parts.append(found)
+            figures = classes.figures(points, here)
+        parts.append(figures)
         places.append(here)
     if len(parts) == 1:
         return Chunk(sweep, index, parts[0], points)
@@ -303,11 +303,11 @@ def _list(sweep: Sweep, index: Array, lookup: Callable[[int], _Lookup | None]) -
 
 
 class _Lookup(NamedTuple):
-    """Figures of classes, and which class a point is of."""
+    """Figures of classes, and the class of each point."""
 
     depths: Steps
     widths: Steps
-    sides: Steps | None  # None: image sizes are listed, and a point says which one it has
+    sides: Steps | None  # None: image sizes are listed, and a point has the index of its own
     classes: Classes
 
     def figures(self, points: Points, here: Any) -> dict[str, Array]:

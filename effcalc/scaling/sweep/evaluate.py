@@ -1,35 +1,38 @@
-"""Figures of points, by whichever way is quickest for so many of them.
+"""Figures of points, computed in the fastest way for their number.
 
 - a box of a grid: one matrix product, [costs over (w, image)] x [repeats over d];
-- many points anywhere: rounding leaves few widths, repeats and sizes that differ, so costs are
+- many points anywhere: rounding leaves few distinct widths, repeats and sizes, so costs are
   computed once for each class of them and looked up;
-- other points: costs of each, on arrays; Python's ints where int64 might not do.
+- other points: costs of each, on arrays; Python's ints where int64 might overflow.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from effcalc.base.errors import InputError
 from effcalc.base.num import round_pixels
-from effcalc.network import arch as laying
-from effcalc.network.arch import Arch, Size, Stage, repeats_at
+from effcalc.network.arch import (
+    Rounding,
+    Size,
+    Stage,
+    build_network,
+    repeats_at,
+    rounding,
+)
 from effcalc.scaling.sweep.tables import (
     FEW,
     PEAK,
     SAFE,
-    Reasons,
-    Tables,
+    Job,
     counts,
     is_safe,
     one,
     stages,
-    tables,
 )
 
 Array = Any
@@ -38,34 +41,12 @@ MOST_CELLS = 1 << 22
 """Combinations of a class of depth, of width and of image whose figures are held: 32 MB each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """An architecture, with or without its head, which figures are wanted, and why some fail."""
-
-    arch: Arch
-    head: bool
-    wanted: tuple[str, ...]
-    reasons: Reasons
-
-    def tables(self, depth: float, width: Array, size: tuple[Array, Array]) -> Tables:
-        """Sums over (w, image) where stages repeat as at `depth`; see `tables`."""
-        return tables(self.arch, self.head, depth, width, size, self.sums(), self.reasons)
-
-    def peaks(self, depth: float, width: Array, size: tuple[Array, Array]) -> Array:
-        """Peak of the activations over (w, image) where stages repeat as at `depth`."""
-        return tables(self.arch, self.head, depth, width, size, (PEAK,), self.reasons).sums[PEAK][0]
-
-    def sums(self) -> tuple[str, ...]:
-        """The wanted figures that are linear in the repeats."""
-        return tuple(key for key in self.wanted if key != PEAK)
-
-
 # --- any points --------------------------------------------------------------------------------
 
 
 def direct(job: Job, depth: Array, width: Array, size: tuple[Array, Array]) -> dict[str, Array]:
-    """Figures of points given as arrays of one length: int64, or Python ints where that is not
-    certain to do.
+    """Figures of points given as arrays of one length: int64, or Python ints where that might
+    overflow.
     """
     height, wide = size
     if len(depth) > FEW:
@@ -76,8 +57,8 @@ def direct(job: Job, depth: Array, width: Array, size: tuple[Array, Array]) -> d
             cost = depth * (width * width) * height.astype(np.float64) * wide.astype(np.float64)
         order = np.argsort(cost, kind="stable")
         halves = np.array_split(order, 2)
-        found = [direct(job, depth[h], width[h], (height[h], wide[h])) for h in halves]
-        return {key: merge([f[key] for f in found], halves) for key in job.wanted}
+        parts = [direct(job, depth[h], width[h], (height[h], wide[h])) for h in halves]
+        return {key: merge([part[key] for part in parts], halves) for key in job.wanted}
     rows = [
         one(job.arch, job.head, d, w, (h, x), job.reasons)
         for d, w, h, x in zip(
@@ -88,24 +69,24 @@ def direct(job: Job, depth: Array, width: Array, size: tuple[Array, Array]) -> d
 
 
 def _direct(job: Job, depth: Array, width: Array, size: tuple[Array, Array]) -> dict[str, Array]:
-    """`direct` where int64 is certain to do."""
+    """`direct` where int64 is certain not to overflow."""
     deepest = float(depth.max())
-    made = job.tables(deepest, width, size)
-    blocks = counts(job.arch, job.head, depth, made.stages)
-    found = {}
+    costs = job.tables(deepest, width, size)
+    blocks = counts(job.arch, job.head, depth, costs.stages)
+    figures = {}
     for key in job.sums():
-        total = blocks[:, 0] * made.sums[key][0]
-        for i, further in enumerate(made.sums[key][1:], start=1):
+        total = blocks[:, 0] * costs.sums[key][0]
+        for i, further in enumerate(costs.sums[key][1:], start=1):
             total += blocks[:, i] * further
-        found[key] = total
+        figures[key] = total
     if PEAK in job.wanted:
-        found[PEAK] = np.empty(len(depth), np.int64)
+        figures[PEAK] = np.empty(len(depth), np.int64)
         repeating = _repeating(blocks)
         for value in np.unique(repeating).tolist():
-            at = np.flatnonzero(repeating == value)
-            deep = float(depth[at[0]])
-            found[PEAK][at] = job.peaks(deep, width[at], (size[0][at], size[1][at]))
-    return found
+            here = np.flatnonzero(repeating == value)
+            deep = float(depth[here[0]])
+            figures[PEAK][here] = job.peaks(deep, width[here], (size[0][here], size[1][here]))
+    return figures
 
 
 def _repeating(blocks: Array) -> Array:
@@ -169,49 +150,49 @@ def width_bounds(job: Job, low: float, high: float, most: int) -> Array | None:
     Each rounded channel count never falls as w grows, so two widths with one sum of them have
     them all in common. Exactly 1, where the table's own channels stand, is a class of its own.
     """
-    asked: set[tuple[str, int, int]] = set()
+    requests: set[tuple[str, int, int]] = set()
 
-    def watched(stage: Stage, width: float, keep: float) -> laying.Rounding:
-        rounded = laying.rounding(stage, width, keep)
+    def recording(stage: Stage, width: float, keep: float) -> Rounding:
+        rounded = rounding(stage, width, keep)
 
-        def watch(channels: int, groups: int = 1) -> Any:
-            asked.add((stage.name, channels, groups))
+        def record(channels: int, groups: int = 1) -> Any:
+            requests.add((stage.name, channels, groups))
             return rounded(channels, groups)
 
-        return watch
+        return record
 
     by_name = {stage.name: stage for stage in job.arch.stages}
     for width in (low, high):
         size = Size(1.0, width, job.arch.image_size)
-        before = set(asked)
+        before = set(requests)
         try:
-            laying.build_network(job.arch, size, job.head, watched)
+            build_network(job.arch, size, job.head, recording)
         except InputError:
             return None
-    if asked != before and low != high:
+    if requests != before and low != high:
         return None  # a block that asks for other channels as w grows has no classes
     rules = {
         (by_name[n].min_width, by_name[n].divisor, c, g): n
-        for n, c, g in asked
+        for n, c, g in requests
         if by_name[n].channel_scales
     }
 
     def key(width: Array) -> Array:
         total = np.zeros(len(width), np.int64)
         for (_, _, channels, groups), name in rules.items():
-            total += laying.rounding(by_name[name], width, job.arch.keep)(channels, groups)
+            total += rounding(by_name[name], width, job.arch.keep)(channels, groups)
         return total
 
     after = np.nextafter(1.0, 2.0)
     ends = [(low, min(high, np.nextafter(1.0, 0.0))), (1.0, 1.0), (max(low, after), high)]
-    found = []
+    parts = []
     for a, b in ends:
         if low <= a <= b <= high:
             part = bounds(key, a, b, most)
             if part is None:
                 return None
-            found.append(part)
-    return np.concatenate(found)
+            parts.append(part)
+    return np.concatenate(parts)
 
 
 def depth_bounds(job: Job, low: float, high: float, most: int) -> Array | None:
@@ -260,10 +241,10 @@ class Steps:
 
     def of(self, values: Array) -> Array:
         """Class of each value; none is below the first bound."""
-        found = self.first[self._part(values)]
+        classes = self.first[self._part(values)]
         for _ in range(self.most):
-            found += values >= self.after[found]
-        return found
+            classes += values >= self.after[classes]
+        return classes
 
 
 class Classes:
@@ -272,11 +253,11 @@ class Classes:
     def __init__(self, job: Job, depths: Array, widths: Array, size: tuple[Array, Array]) -> None:
         """Take the least depth and width of each class, and the pixels of each class of image."""
         height, wide = size
-        made = job.tables(float(depths[-1]), widths[:, None], (height[None], wide[None]))
-        blocks = counts(job.arch, job.head, depths, made.stages)
+        costs = job.tables(float(depths[-1]), widths[:, None], (height[None], wide[None]))
+        blocks = counts(job.arch, job.head, depths, costs.stages)
         self.figures = {}
         for key in job.sums():
-            parts = np.broadcast_arrays(*made.sums[key])
+            parts = np.broadcast_arrays(*costs.sums[key])
             self.figures[key] = np.tensordot(blocks, np.stack(parts), 1)
         if PEAK in job.wanted:
             peaks, which = _peaks(job, depths, blocks, widths, size)
@@ -284,11 +265,11 @@ class Classes:
 
     def look_up(self, depth: Array, width: Array, side: Array) -> dict[str, Array]:
         """Figures of points, given the class of each one's depth, width and image."""
-        found = {}
+        figures = {}
         for key, table in self.figures.items():
             cell = _cell(table.shape[1:], width, side)
-            found[key] = table.reshape(-1)[depth * table[0].size + cell]
-        return found
+            figures[key] = table.reshape(-1)[depth * table[0].size + cell]
+        return figures
 
 
 def _cell(shape: tuple[int, ...], width: Array, side: Array) -> Array:
@@ -316,10 +297,10 @@ class Slab:
         self.rows = len(widths) * self.images
         self.kind = np.float64 if exact else np.int64
         height, wide = size
-        made = job.tables(float(depths.max()), widths[:, None], (height[None], wide[None]))
-        blocks = counts(job.arch, job.head, depths, made.stages)
+        costs = job.tables(float(depths.max()), widths[:, None], (height[None], wide[None]))
+        blocks = counts(job.arch, job.head, depths, costs.stages)
         self.sums = {
-            key: np.stack(np.broadcast_arrays(*made.sums[key]), -1).astype(self.kind)
+            key: np.stack(np.broadcast_arrays(*costs.sums[key]), -1).astype(self.kind)
             for key in job.sums()
         }
         self.blocks = np.ascontiguousarray(blocks.T.astype(self.kind))
@@ -329,19 +310,19 @@ class Slab:
 
     def box(self, rows: slice, depths: slice) -> dict[str, Array]:
         """Figures of (width, image) pairs x depths, as int64 arrays of that shape."""
-        found = {}
+        figures = {}
         blocks = self.blocks[:, depths]
         width, image = np.divmod(np.arange(rows.start, rows.stop), self.images)
         for key, table in self.sums.items():
             costs = table.reshape(-1, table.shape[-1])
             if len(costs) == self.rows:
-                found[key] = _int64(costs[rows] @ blocks)
+                figures[key] = _int64(costs[rows] @ blocks)
                 continue
             # What does not depend on the image is computed once for each width.
             cells = _cell(table.shape, width, image)
             first, last = int(cells.min()), int(cells.max()) + 1
-            found[key] = _int64(costs[first:last] @ blocks)[cells - first]
+            figures[key] = _int64(costs[first:last] @ blocks)[cells - first]
         if PEAK in self.job.wanted:
             peaks = self.peaks.reshape(len(self.peaks), -1)[:, rows]
-            found[PEAK] = peaks.T[:, self.repeats[depths]]
-        return found
+            figures[PEAK] = peaks.T[:, self.repeats[depths]]
+        return figures

@@ -1,7 +1,7 @@
-"""Which points a sweep visits: a grid of values, or draws that depend on a seed and an index.
+"""The points of a sweep: a grid of values, or random draws that depend on a seed and an index.
 
 A draw is a function of (seed, axis, index) alone, so any point can be recomputed without those
-before it: an interrupted sweep goes on where it was, and a kept point is kept as its index.
+before it: an interrupted sweep continues where it stopped, and a kept point is kept as its index.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Space:
 
 
 def space(request: ScalingRequest, random: int | None = None, seed: int = 0) -> Space:
-    """Read what a sweep is over: every combination of the values, or `random` of them.
+    """Read the axes of a sweep: every combination of the values, or `random` of them.
 
     Raises `InputError`.
     """
@@ -137,11 +137,11 @@ def _axis(name: str, text: str | None, default: float, drawn: bool, option: str 
             raise InputError(f"{option}: the range {one_line(text, 60)!r} runs backwards")
         return Axis(name, (), low, high)
     values = parse_values(text, option)
-    _few(len(values), option)
+    _check_count(len(values), option)
     return Axis(name, list(values))
 
 
-def _few(count: int, option: str) -> None:
+def _check_count(count: int, option: str) -> None:
     if count > MOST_VALUES:
         raise InputError(
             f"{option}: has {format_count(count)} values; at most {MOST_VALUES:,} are held"
@@ -156,7 +156,7 @@ def _sizes(text: str) -> list[tuple[int, int]]:
             sizes.append(parse_image_size(item, "`image_size`"))
             continue
         values = parse_values(item, "`image_size`")
-        _few(len(sizes) + len(values), "`image_size`")
+        _check_count(len(sizes) + len(values), "`image_size`")
         for value in values:
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"`image_size`: {value} is not a whole number of pixels above 0")
@@ -175,7 +175,7 @@ def _settings(knobs: Sequence[str]) -> tuple[dict[str, str], ...]:
             )
         if ":" in text:
             numbers = parse_values(text, f"`knobs` {key.strip()}")
-            _few(len(numbers), f"`knobs` {key.strip()}")
+            _check_count(len(numbers), f"`knobs` {key.strip()}")
             listed = [int_text(v) if isinstance(v, int) else repr(v) for v in numbers]
         else:
             listed = [item.strip() for item in text.split(",")]
@@ -193,8 +193,8 @@ def _settings(knobs: Sequence[str]) -> tuple[dict[str, str], ...]:
 class Points:
     """Some points as arrays of one length: which setting, d, w, r, pixels, and theory.
 
-    `given` holds the values of φ and its bases, and `places` where a value stands in the list of
-    its axis, both by the axis's name.
+    `given` holds the values of φ and its bases, and `places` the position of a value in the
+    list of its axis, both by the axis's name.
     """
 
     setting: Array
@@ -217,8 +217,8 @@ def whole(values: Sequence[int]) -> Array:
     return np.array(values, np.int64 if fits else object)
 
 
-def at(space: Space, arch: Arch, index: Array) -> Points:
-    """Make the points with these indices (ascending or not). `arch` says the image's base size."""
+def points_at(space: Space, arch: Arch, index: Array) -> Points:
+    """Return the points with these indices (ascending or not). `arch` has the image's base size."""
     places, drawn = _places(space, index)
     setting = places.pop("knobs")
 
@@ -254,11 +254,11 @@ def side_arrays(space: Space, arch: Arch) -> tuple[Array, Array, Array]:
     """Resolution, height and width in pixels of each value of a listed side."""
     values = space.axes[2].values
     if space.sizes:
-        found = [by_ratios(arch, image_size=size) for size in values]
+        scalings = [by_ratios(arch, image_size=size) for size in values]
     else:
-        found = [by_ratios(arch, resolution=r) for r in values]
-    height, wide = zip(*(s.image_size for s in found), strict=True)
-    return np.array([s.resolution for s in found]), whole(height), whole(wide)
+        scalings = [by_ratios(arch, resolution=r) for r in values]
+    height, wide = zip(*(s.image_size for s in scalings), strict=True)
+    return np.array([s.resolution for s in scalings]), whole(height), whole(wide)
 
 
 def _of_scalings(

@@ -1,8 +1,8 @@
-"""The file of an unfinished sweep: rows as they come, and beside them how far it got.
+"""The file of an unfinished sweep: its rows, and beside them the state of the sweep.
 
-`FILE.part` has the rows and `FILE.state` says, of whole chunks alone, how many bytes of it count.
-Whatever was written after that (the end may lack half a line) is cut off before a sweep goes on.
-At the end `FILE.part` takes the place of FILE.
+`FILE.part` has the rows, and `FILE.state` how many bytes of it are from complete chunks. Whatever
+follows them (the last line may be incomplete) is cut off before a sweep is resumed. At the end
+`FILE.part` is renamed to FILE.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _LIMIT = 64 << 20
 
 @dataclass(slots=True)
 class State:
-    """How far a sweep got: chunks and points done, bytes of rows, what failed, what is kept.
+    """State of a sweep: chunks and points done, bytes of rows, what failed, what is kept.
 
-    `request` is what was asked for, as text by option: a sweep goes on with the same alone.
+    `request` holds the options as text: a sweep is resumed only with the same ones.
     """
 
     request: dict[str, str]
@@ -46,29 +46,29 @@ class Journal:
     """
 
     def __init__(self, output: str, request: Mapping[str, str], resume: bool, rows: bool) -> None:
-        """Begin, or go on; `rows` says whether rows are written as they come."""
+        """Start or resume; `rows`: whether rows are written as they are computed."""
         self.output = os.path.realpath(output)
         self.part, self.path = f"{self.output}.part", f"{self.output}.state"
         self.state = State(dict(request))
         self._file: BinaryIO | None = None
         self._saved = time.monotonic()
-        there = os.path.exists(self.path)
-        if there and not resume:
+        exists = os.path.exists(self.path)
+        if exists and not resume:
             raise InputError(
                 f"{one_line(self.path)!r} is of an unfinished sweep; give `resume` to go on with "
                 "it, or delete it"
             )
-        if there:
+        if exists:
             self.state = _read(self.path, self.state.request)
         try:
             if rows:
                 size = os.path.getsize(self.part) if os.path.exists(self.part) else 0
-                if there and size < self.state.size:
+                if exists and size < self.state.size:
                     raise InputError(
                         f"{one_line(self.part)!r} has lost rows that were written to it; delete "
                         f"it and {one_line(self.path)!r}, and start again"
                     )
-                self._file = open(self.part, "r+b" if there and size else "wb")  # noqa: SIM115
+                self._file = open(self.part, "r+b" if exists and size else "wb")  # noqa: SIM115
                 self._file.truncate(self.state.size)
                 self._file.seek(self.state.size)
             self.save()
@@ -84,7 +84,7 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Keep what was done; a file that holds nothing worth keeping goes."""
+        """Keep what was done; remove files that hold nothing."""
         if self._file is not None:
             self._file.close()
         if self.state.chunks == 0:
@@ -93,7 +93,7 @@ class Journal:
                     os.unlink(path)
 
     def write(self, text: str) -> None:
-        """Append rows of the chunk that is being done."""
+        """Append rows of the current chunk."""
         assert self._file is not None
         try:
             self._file.write(text.encode("utf-8", "backslashreplace"))
@@ -101,7 +101,7 @@ class Journal:
             raise RunError(f"cannot write {one_line(self.part)!r}: {error.strerror}") from error
 
     def chunk_done(self, points: int, failed: int, reason: str, kept: Iterable[Any] = ()) -> None:
-        """Count a chunk of so many points; what was done so far is saved now and then."""
+        """Count a chunk of so many points, and save the state from time to time."""
         self.state.chunks += 1
         self.state.points += points
         self.state.failed, self.state.reason = failed, reason
@@ -110,7 +110,7 @@ class Journal:
             self.save()
 
     def save(self) -> None:
-        """Make sure that the rows are on disk, and then that the state says so."""
+        """Sync the rows to disk, and then the state."""
         try:
             if self._file is not None:
                 self._file.flush()
@@ -123,7 +123,7 @@ class Journal:
         self._saved = time.monotonic()
 
     def finish(self) -> None:
-        """Give the rows their name, and forget the state."""
+        """Give the rows their final name, and delete the state."""
         self.save()
         try:
             if self._file is not None:
@@ -150,12 +150,12 @@ def _read(path: str, request: Mapping[str, str]) -> State:
         numbers = (state.chunks, state.points, state.size, state.failed, *state.kept)
         if not all(type(n) is int and n >= 0 for n in numbers):
             raise broken
-        was = {str(k): str(v) for k, v in state.request.items()}
+        before = {str(k): str(v) for k, v in state.request.items()}
     except OSError as error:
         raise InputError(f"cannot read {one_line(path)!r}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise broken from None
-    other = sorted(k for k in {*was, *request} if was.get(k) != request.get(k))
+    other = sorted(k for k in {*before, *request} if before.get(k) != request.get(k))
     if other:
         raise InputError(
             f"`resume`: {one_line(path)!r} is of a sweep with another {', '.join(other)}; "

@@ -1,4 +1,4 @@
-"""A sweep from what was requested to its table: which points, which are kept, and their rows."""
+"""A sweep from its request to its table: its points, which of them are kept, and their rows."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class SweepRequest:
 class SweepRun:
     """A sweep that is ready to run; `table` has its columns, and no rows yet.
 
-    `columns` are those asked for, and `watch` sees the chunks as they pass. Raises `InputError`
-    for a request that cannot be.
+    `columns` are those requested; chunks pass through `watch`. Raises `InputError` for an invalid
+    request.
     """
 
     def __init__(self, request: SweepRequest, columns: str | None, watch: Watch) -> None:

@@ -1,6 +1,6 @@
-"""Which points of a sweep are kept: the first of an order, or the Pareto front.
+"""Which points of a sweep are kept: the first in some order, or the Pareto front.
 
-Both hold what may still be kept and nothing else, whatever the number of points seen. A point is
+Both hold only the points that may still be kept, whatever the number of points seen. A point is
 kept as its index, from which it is recomputed.
 """
 
@@ -20,7 +20,7 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A column to go by, the smallest first or, where `down`, the largest."""
+    """A column to sort by, the smallest first or, where `down`, the largest."""
 
     key: str
     down: bool = False
@@ -49,8 +49,8 @@ class Selection(Protocol):
     def index(self) -> Array:
         """Indices of what is kept, in order."""
 
-    def add(self, chunk: Chunk, at: Array) -> None:
-        """Look at the points of a chunk at these places."""
+    def add(self, chunk: Chunk, places: Array) -> None:
+        """Consider the points of a chunk at these places."""
 
 
 class Top:
@@ -62,16 +62,16 @@ class Top:
         self.index: Array = np.empty(0, np.int64)
         self._values: Array = np.empty(0, np.int64)
 
-    def add(self, chunk: Chunk, at: Array) -> None:
-        """Look at the points of a chunk at these places."""
-        values = self.order.of(chunk)[at]
+    def add(self, chunk: Chunk, places: Array) -> None:
+        """Consider the points of a chunk at these places."""
+        values = self.order.of(chunk)[places]
         good = values == values
         if len(self.index) == self.count:
             good &= values < self._values[-1]
         values = np.concatenate([self._values, values[good]])
         first = np.argsort(values, kind="stable")[: self.count]
         self._values = values[first]
-        self.index = np.concatenate([self.index, chunk.index[at][good]])[first]
+        self.index = np.concatenate([self.index, chunk.index[places][good]])[first]
 
 
 class Front:
@@ -81,17 +81,17 @@ class Front:
     """
 
     def __init__(self, orders: Sequence[Order]) -> None:
-        """Weigh these columns."""
+        """Compare by these columns."""
         self.orders = orders
         self.index: Array = np.empty(0, np.int64)
         self._values: list[Array] = [np.empty(0, np.int64) for _ in orders]
 
-    def add(self, chunk: Chunk, at: Array) -> None:
-        """Look at the points of a chunk at these places."""
-        values = [order.of(chunk)[at] for order in self.orders]
+    def add(self, chunk: Chunk, places: Array) -> None:
+        """Consider the points of a chunk at these places."""
+        values = [order.of(chunk)[places] for order in self.orders]
         good = np.logical_and.reduce([v == v for v in values])
         values = [v[good] for v in values]
-        index = chunk.index[at][good]
+        index = chunk.index[places][good]
         own = front(values)
         values = [
             np.concatenate([kept, v[own]]) for kept, v in zip(self._values, values, strict=True)
@@ -125,5 +125,5 @@ def front(values: Sequence[Array]) -> Array:
 
 
 def _ranks(values: Array) -> Array:
-    """Numbers in the same order, for what sorts no Python ints."""
+    """Numbers in the same order: `lexsort` does not take Python ints."""
     return np.unique(values, return_inverse=True)[1] if values.dtype == object else values

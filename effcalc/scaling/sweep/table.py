@@ -18,7 +18,7 @@ from effcalc.scaling.tables.scaling import BASES, COSTS, GROWTH, NEAREST, SCALIN
 if TYPE_CHECKING:
     from effcalc.scaling.sweep.chunks import Chunk
 
-ROWS_AT_ONCE = 4096  # points that are made Python values together
+ROWS_AT_ONCE = 4096  # points that are converted to Python values together
 
 _SHOWN = ("depth", "width", "pixels", "params", "macs", "growth")
 
@@ -56,17 +56,17 @@ def number_names(arch: Arch, knobs: Sequence[str], compound: bool) -> list[str]:
 
 
 def figures_for(keys: Iterable[str]) -> tuple[str, ...]:
-    """What must be computed of networks so that these columns can be made; at least one."""
+    """Figures of networks that these columns need; at least one."""
     from effcalc.scaling.sweep.tables import FIGURES
 
     wanted = {_FIGURES.get(key, key) for key in keys}
     return tuple(key for key in FIGURES if key in wanted) or ("params",)
 
 
-def sweep_rows(chunk: Chunk, keys: Sequence[str], at: Any) -> Iterator[Row]:
-    """Make the rows of the points of a chunk at these places."""
-    for start in range(0, len(at), ROWS_AT_ONCE):
-        here = at[start : start + ROWS_AT_ONCE]
+def sweep_rows(chunk: Chunk, keys: Sequence[str], places: Any) -> Iterator[Row]:
+    """Yield the rows of the points of a chunk at these places."""
+    for start in range(0, len(places), ROWS_AT_ONCE):
+        here = places[start : start + ROWS_AT_ONCE]
         columns = [_values(chunk, key, here) for key in keys]
         for values in zip(*columns, strict=True):
             yield dict(zip(keys, values, strict=True))
@@ -76,18 +76,18 @@ def row_text(table: Table, format: Format) -> Callable[[Chunk, Any, bool], Itera
     """Return a writer of the points of chunks in a format whose every line is a row."""
     keys = [column.key for column in table.columns]
 
-    def write(chunk: Chunk, at: Any, first: bool) -> Iterator[str]:
-        pieces = format.render(replace(table, rows=sweep_rows(chunk, keys, at)), TableLook())
+    def write(chunk: Chunk, places: Any, first: bool) -> Iterator[str]:
+        pieces = format.render(replace(table, rows=sweep_rows(chunk, keys, places)), TableLook())
         return islice(pieces, 0 if first else format.head, None)
 
     return write
 
 
-def _values(chunk: Chunk, key: str, at: Any) -> list[Value]:
+def _values(chunk: Chunk, key: str, places: Any) -> list[Value]:
     if key == "pixels":
-        sides = zip(chunk["height"][at].tolist(), chunk["wide"][at].tolist(), strict=True)
+        sides = zip(chunk["height"][places].tolist(), chunk["wide"][places].tolist(), strict=True)
         return [pixels(size) for size in sides]
-    values: list[Value] = chunk[key][at].tolist()
+    values: list[Value] = chunk[key][places].tolist()
     if key in ("growth", "nearest_difference"):
         return [None if isinstance(v, float) and math.isnan(v) else v for v in values]
     return values

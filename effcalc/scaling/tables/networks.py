@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from effcalc.base.units import Value
-from effcalc.network.arch import Stage
+from effcalc.network.arch import Arch, Stage
 from effcalc.output.table import Column, Row, Table
 from effcalc.scaling.figures import PER, breakdown
 from effcalc.scaling.scale import Scaled
@@ -77,6 +77,11 @@ def arch_table(scaled: Scaled) -> Table:
             "keys": ", ".join(f"{key}={value}" for key, value in stage.keys.items()),
         }
         rows.append(row)
+    return Table("arch", f"{arch.title} ({arch.name})", columns, rows, _notes(arch), layout="rows")
+
+
+def _notes(arch: Arch) -> tuple[str, ...]:
+    """What the letters mean, the source, the released scalings and the knobs."""
     notes = [
         "k kernel, s stride, exp expansion, c channels, SE squeeze ratio, n repeats; "
         "scales: d repeats, w channels",
@@ -91,8 +96,7 @@ def arch_table(scaled: Scaled) -> Table:
         )
         notes.append(f"released (`variant`): {'; '.join(released)}")
     notes += [f"`knobs` {k.name}={arch.settings[k.name]}: {k.help}" for k in arch.knobs]
-    filled = tuple(note for note in notes if not note.endswith(": "))
-    return Table("arch", f"{arch.title} ({arch.name})", columns, rows, filled, layout="rows")
+    return tuple(note for note in notes if not note.endswith(": "))
 
 
 def _scales(stage: Stage) -> str:
