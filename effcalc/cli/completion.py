@@ -61,10 +61,10 @@ def complete() -> int:
     shell, line = os.environ["_EFFCALC_COMPLETE"], os.environ.get("_EFFCALC_LINE", "")
     words, last = _split(line)
     try:
-        found = _candidates(words, last)
+        choices = _candidates(words, last)
     except Exception:  # a trace would land in the middle of what the user is typing
-        found = []
-    for value, help in found:
+        choices = []
+    for value, help in choices:
         print(_written(shell, value, " ".join(help.split()), last))
     return 0
 

@@ -16,10 +16,10 @@ from effcalc.network.tree import ChildCall, ModuleNode
 def resolve(path: str) -> Any:
     """Return the object that "package.module:name" or "package.module:Class.name" means."""
     module, _, names = path.partition(":")
-    found: Any = importlib.import_module(module)
+    value: Any = importlib.import_module(module)
     for name in names.split("."):
-        found = getattr(found, name)
-    return found
+        value = getattr(value, name)
+    return value
 
 
 class StochasticDepth(nn.Module):
@@ -106,13 +106,13 @@ class Group(nn.Module):
             child = self._modules[step.child]
             assert child is not None
             boxed = hand_over and isinstance(child, Group)
-            made = child(*_take(slots, step, boxed))
+            results = child(*_take(slots, step, boxed))
             if len(step.makes) == 1:
-                slots[step.makes[0]] = made
+                slots[step.makes[0]] = results
             else:
-                for slot, value in zip(step.makes, made, strict=True):
+                for slot, value in zip(step.makes, results, strict=True):
                     slots[slot] = value
-            del made  # a name would keep alive what the next step frees
+            del results  # a name would keep alive what the next step frees
         if len(self._results) == 1:
             return slots[self._results[0]]
         return tuple(slots[i] for i in self._results)

@@ -46,7 +46,7 @@ def trace(
 
     `then(outputs)` runs after the forward pass, recorded too: a loss, a backward pass, an
     optimizer. Its layers have the attribute "phase" set to "backward", and the backward of an
-    operator is named after the module whose forward made it. `on_save(tensor, path)` is told
+    operator is named after the module whose forward made it. `on_save(tensor, path)` is given
     each tensor that autograd saves while the forward runs, by the numbers that the layers use,
     and the module that saves it.
 

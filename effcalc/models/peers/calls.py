@@ -186,7 +186,7 @@ def _result(segment: list[OperatorCall]) -> Shape:
     """Follow a call's last result through the views made of it."""
     out = None
     for layer in segment:
-        made = layer.memory != "view"
-        if layer.outputs and (made or (out is not None and layer.operands[0].id == out.id)):
+        is_new = layer.memory != "view"
+        if layer.outputs and (is_new or (out is not None and layer.operands[0].id == out.id)):
             out = layer.outputs[0]
     return out.shape if out is not None else ()

@@ -41,15 +41,15 @@ def records(table: Table) -> list[dict[str, Any]]:
 
     The texts are those that the table shows, for labels and tooltips.
     """
-    found = []
+    rows = []
     for row in table.rows:
         record: dict[str, Any] = {}
         for column in table.columns:
             value = row.get(column.key)
             record[column.key] = _number(value)
             record[f"{column.key}_text"] = format_value(value, column.unit)
-        found.append(record)
-    return found
+        rows.append(record)
+    return rows
 
 
 def _number(value: Value) -> str | float | None:
@@ -170,7 +170,7 @@ def place_labels(
     `label_mark`. Places are tried in order, those in `first` before the others.
     """
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y, _ in points]
-    found = []
+    places = []
     order = [*first, *(place for place in _PLACES if place not in first)]
     for x, y, text in points:
         boxes = {place: _box(x, y, text, place) for place in order}
@@ -181,8 +181,8 @@ def place_labels(
         }
         place = min(order, key=lambda place: clashes[place])
         taken.append(boxes[place])
-        found.append(place)
-    return found
+        places.append(place)
+    return places
 
 
 def label_mark(place: str) -> dict[str, Any]:

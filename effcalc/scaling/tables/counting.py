@@ -128,13 +128,13 @@ def _pass(call: OperatorCall) -> str:
 
 def gaps(network: Network) -> list[str]:
     """Say what a count does not cover: operators without a formula, modules that never ran."""
-    found = []
+    texts = []
     if network.uncounted:
         names = ", ".join(f"{name} ×{n}" for name, n in sorted(network.uncounted.items()))
-        found.append(f"operators without a formula, counted by their bytes alone: {names}")
+        texts.append(f"operators without a formula, counted by their bytes alone: {names}")
     if network.uncalled:
-        found.append(f"modules never called: {', '.join(network.uncalled)}")
-    return found
+        texts.append(f"modules never called: {', '.join(network.uncalled)}")
+    return texts
 
 
 def notes(network: Network) -> tuple[str, ...]:
