@@ -14,14 +14,12 @@ import sys
 import time
 from dataclasses import asdict
 
-from effcalc.cli.networks import one_network
-
 from effcalc.cli.comm_verify import start
-from effcalc.cli.options import ScalingOptions
 from effcalc.communication.core import Collective, Phase
 from effcalc.communication.model import training_model
 from effcalc.communication.strategies import STRATEGIES, Setup
 from effcalc.communication.verify import Compared, compare, phases
+from effcalc.scaling.request import ScalingRequest, one_network
 
 NETWORKS = ("squeezenet-1.1", "efficientnet-b0", "resnet-50")
 RUNS = (
@@ -31,7 +29,7 @@ RUNS = (
     ("fully_shard", "fully-shard", Setup()),
     ("fully_shard, no resharding", "fully-shard", Setup(reshard=False)),
 )
-SCALING = ScalingOptions(image_size="64")
+SCALING = ScalingRequest(image_size="64")
 SIZES = (0, 4, 4_004, 1_000_012, 20_000_012)  # bytes a rank, or of the whole vector
 
 

@@ -21,9 +21,9 @@ import torch
 import torchvision
 
 from effcalc.profiling.live.onnx import onnx_measurements
-from effcalc.profiling.live.run import Settings
 from effcalc.profiling.live.timing import timer
 from effcalc.profiling.results import Profile
+from effcalc.profiling.settings import ProfileSettings
 from effcalc.profiling.summary import profile_table
 
 NAMES = ("resnet50", "mobilenet_v3_large", "efficientnet_b0", "squeezenet1_1", "vit_b_16")
@@ -60,7 +60,9 @@ def compared(name: str) -> str:
         bare, ours, module, shares = [], [], [], []
         for _ in range(ROUNDS):  # taking turns
             bare.append(median_of(lambda: session.run(None, feed)))
-            (m,) = onnx_measurements(str(path), [], [None], Settings(repeat=3, warmup=1), device)
+            (m,) = onnx_measurements(
+                str(path), [], [None], ProfileSettings(repeat=3, warmup=1), device
+            )
             ours.append(m.wall.median)
             module.append(median_of(lambda: model(x)))
             row = next(iter(profile_table(Profile(name, (m,), {})).rows))

@@ -22,20 +22,21 @@ from functools import partial
 
 from effcalc.cli.main import main as effcalc
 from effcalc.network.archfile import load
+from effcalc.scaling.request import ScalingRequest
 from effcalc.scaling.scale import by_ratios, scaled
 from effcalc.scaling.sweep.chunks import Sweep
-from effcalc.scaling.sweep.points import AxesText, space
+from effcalc.scaling.sweep.points import space
 from effcalc.scaling.sweep.tables import FIGURES
 
 PAIR = ("params", "macs")
-RANDOM = AxesText("0.8:2.4", "0.8:2.2", "0.6:2.7")
-GRID = AxesText("0.8:2.4:0.002", "0.8:2.2:0.004", None, "128:600")
+RANDOM = ScalingRequest("0.8:2.4", "0.8:2.2", "0.6:2.7")
+GRID = ScalingRequest("0.8:2.4:0.002", "0.8:2.2:0.004", None, "128:600")
 PEER_POINTS = 12
 
 
-def points_a_second(text: AxesText, random: int | None, wanted: tuple[str, ...]) -> float:
+def points_a_second(request: ScalingRequest, random: int | None, wanted: tuple[str, ...]) -> float:
     arch, _ = load("efficientnet-b0")
-    sweep = Sweep(space(text, (), random, 1), (arch,), wanted=wanted)
+    sweep = Sweep(space(request, random, 1), (arch,), wanted=wanted)
     start = time.perf_counter()
     points = 0
     for chunk in sweep.chunks():
@@ -57,7 +58,7 @@ def rows_a_second(count: int, *more: str) -> float:
 def one_by_one() -> list[tuple[int, int]]:
     """Count some random points alone, as `effcalc scale` does."""
     arch, _ = load("efficientnet-b0")
-    chunk = next(Sweep(space(RANDOM, (), 1000, 1), (arch,), wanted=PAIR).chunks())
+    chunk = next(Sweep(space(RANDOM, 1000, 1), (arch,), wanted=PAIR).chunks())
     found = []
     for d, w, r in zip(*(chunk[k][:PEER_POINTS].tolist() for k in ("depth", "width", "resolution")),
                        strict=True):  # fmt: skip
@@ -77,7 +78,7 @@ def peer(count: Callable[[object, object], tuple[int, int]]) -> list[tuple[int, 
     from effcalc.base.num import round_channels
 
     arch, _ = load("efficientnet-b0")
-    points = next(Sweep(space(RANDOM, (), 1000, 1), (arch,), wanted=PAIR).chunks()).points
+    points = next(Sweep(space(RANDOM, 1000, 1), (arch,), wanted=PAIR).chunks()).points
     found = []
     for i in range(PEER_POINTS):
         width = float(points.width[i])

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 import effcalc
+
+PROJECT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -51,3 +56,15 @@ def test_public_names():
     assert callable(effcalc.scale)
     with pytest.raises(AttributeError, match="no attribute 'scael'"):
         _ = effcalc.scael
+
+
+@pytest.mark.parametrize(
+    "script", sorted((PROJECT / "benchmarks").glob("*.py")), ids=lambda p: p.stem
+)
+def test_benchmarks_name_what_is_there(script):
+    """Every name that a benchmark imports from effcalc exists; running them takes minutes."""
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("effcalc"):
+            module = importlib.import_module(node.module)
+            for name in (alias.name for alias in node.names):
+                assert hasattr(module, name) or find_spec(f"{node.module}.{name}"), name
