@@ -102,6 +102,7 @@ def count(
     from effcalc.base.errors import CheckFailed, InputError
     from effcalc.base.limits import memory_limited
     from effcalc.cli.output import write_table
+    from effcalc.models.mode import RunMode
     from effcalc.models.target import target_network
     from effcalc.scaling.tables.counting import check_breakdown, count_breakdown, count_table, gaps
 
@@ -118,7 +119,7 @@ def count(
         # What the user's code prints is not part of the result.
         with memory_limited(real), redirect_stdout(sys.stderr):
             network = target_network(
-                target, settings=arg, inputs=input, batch=batch, backward=backward, real=real
+                target, settings=arg, inputs=input, batch=batch, mode=RunMode(backward, real)
             )
         table = count_table(network) if per is None else count_breakdown(network, per, max_level)
     write_table(table, output)
