@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from effcalc.models.count import count_owned
+from effcalc.models.mode import RunMode
 from effcalc.models.targets import Loaded, load
 from effcalc.models.trace import tensors_in
 from effcalc.network.ops import cost
@@ -120,7 +121,7 @@ def compare_training(target: str) -> Training:
             ends = [t for t in tensors_in(outputs) if t.requires_grad]
             torch.autograd.backward(ends, [torch.ones_like(t) for t in ends])
         loaded = load(target, batch=2)
-        network = count_owned(loaded.module, loaded.args, loaded.kwargs, backward=True)
+        network = count_owned(loaded.module, loaded.args, loaded.kwargs, RunMode(backward=True))
     grouped = 0
     for layer in network.calls:
         if layer.op == "conv_backward" and layer.attrs["output_mask"][1]:

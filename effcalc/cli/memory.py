@@ -16,6 +16,7 @@ from effcalc.footprint.optimizer import OPTIMIZERS
 from effcalc.footprint.predict import predict
 from effcalc.footprint.step import CHECKPOINTS, DEVICES, PRECISIONS, StepSettings
 from effcalc.footprint.tables import MeasuredRun
+from effcalc.models.mode import RunMode
 from effcalc.models.names import file_kind, is_code
 from effcalc.models.target import target_network
 from effcalc.network.network import Network
@@ -47,7 +48,11 @@ class Request:
             return build(scaled.arch, scaled.scaling, batch, scaled.head)
         with redirect_stdout(sys.stderr):  # what the user's code prints is not the result
             return target_network(
-                self.target, settings=self.arg, inputs=self.input, batch=batch, train=train
+                self.target,
+                settings=self.arg,
+                inputs=self.input,
+                batch=batch,
+                mode=RunMode(train=True if train else None),
             )
 
     def points(self) -> list[tuple[Scaled | None, int, StepSettings]]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from effcalc.base.errors import EffcalcError, InputError, RunError, one_line
 from effcalc.models.meta import real_copy, to_meta
+from effcalc.models.mode import FORWARD, RunMode
 from effcalc.models.trace import tensors_in, trace
 from effcalc.network.network import Network
 
@@ -45,27 +46,25 @@ def count(
     model, args, named = real_copy(whole) if real else to_meta(whole, [model])
     for p in model.parameters():
         p.grad = None
-    return count_owned(model, args, named, backward=backward, real=real, train=train)
+    return count_owned(model, args, named, RunMode(backward, real, train))
 
 
 def count_owned(
     model: nn.Module,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    *,
-    backward: bool = False,
-    real: bool = False,
-    train: bool | None = None,
+    mode: RunMode = FORWARD,
     name: str = "",
 ) -> Network:
-    """Count a model that nobody else uses, where its tensors are: it may change.
+    """Count a model that nobody else uses, on the device of its tensors; the model may change.
 
     `name` is what errors call it, its class unless given.
     """
-    if train is not None or not backward:
-        model.train(bool(train))
-    with explained(name or type(model).__name__, (args, kwargs), real=real):
-        return trace(model, args, kwargs, grad=backward, then=_backward if backward else None)
+    if mode.train is not None or not mode.backward:
+        model.train(bool(mode.train))
+    then = _backward if mode.backward else None
+    with explained(name or type(model).__name__, (args, kwargs), real=mode.real):
+        return trace(model, args, kwargs, grad=mode.backward, then=then)
 
 
 def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

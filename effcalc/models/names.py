@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from effcalc.base.errors import InputError, one_line
+from effcalc.models.mode import FORWARD, RunMode
 from effcalc.network.network import Network
 
 KINDS = (
@@ -19,7 +20,7 @@ _WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".safetensors", "
 def described(
     target: str, settings: Sequence[str] = (), inputs: Sequence[str] = (), batch: int = 1
 ) -> Network:
-    """Lay down a network that effcalc describes itself; nothing runs, and no torch is needed.
+    """Build a network that effcalc describes itself; nothing runs, and torch is not needed.
 
     Raises `InputError` for a name that is none, and for `settings` and `inputs`: it takes both
     from its name, as in `efficientnet-b0@phi=3`.
@@ -29,15 +30,16 @@ def described(
 
     where = one_line(target)
     try:
-        at = network_at(target, WORKERS)
+        scaled = network_at(target, WORKERS)
     except InputError as error:
         if any(mark in target for mark in (".toml", "@")):
             raise
         raise InputError(f"{error}; a target is {KINDS}") from None
-    refuse_settings(where, "a network of effcalc's", settings, False, False)
+    refuse_settings(where, "a network of effcalc's", settings, FORWARD)
     if inputs:
-        raise InputError(f"{where}: takes its size from {at.arch.name}@image-size=320, not `input`")
-    return replace(build(at.arch, at.scaling, batch, at.head), name=where)
+        example = f"{scaled.arch.name}@image-size=320"
+        raise InputError(f"{where}: takes its size from {example}, not `input`")
+    return replace(build(scaled.arch, scaled.scaling, batch, scaled.head), name=where)
 
 
 def file_kind(target: str) -> str:
@@ -62,11 +64,10 @@ def is_code(target: str) -> bool:
     return bool(colon) and not file.endswith(".toml")
 
 
-def refuse_settings(
-    where: str, what: str, settings: Sequence[str], backward: bool, real: bool
-) -> None:
+def refuse_settings(where: str, what: str, settings: Sequence[str], mode: RunMode) -> None:
     """Raise `InputError` for options that are for models in code; `what` is what this is."""
-    for option, given in (("`arg`", settings), ("`backward`", backward), ("`real`", real)):
+    options = (("`arg`", settings), ("`backward`", mode.backward), ("`real`", mode.real))
+    for option, given in options:
         if given:
             raise InputError(f"{where}: {option} is for a model in code, and this is {what}")
 

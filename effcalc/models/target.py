@@ -12,6 +12,7 @@ from dataclasses import replace
 from effcalc.base.errors import InputError, need, one_line
 from effcalc.base.guard import not_guarded
 from effcalc.models.inputs import parse_inputs
+from effcalc.models.mode import FORWARD, RunMode
 from effcalc.models.names import described, existing_file, file_kind, is_code, refuse_settings
 from effcalc.network.network import Network
 
@@ -22,56 +23,52 @@ def target_network(
     settings: Sequence[str] = (),
     inputs: Sequence[str] = (),
     batch: int = 1,
-    backward: bool = False,
-    real: bool = False,
-    train: bool = False,
+    mode: RunMode = FORWARD,
 ) -> Network:
     """Return the network of a target, counted if it is a torch module.
 
     `settings` are `name=value` arguments of a factory, `inputs` texts such as `1x3x224x224`,
-    `batch` is that of an input that the target itself knows. With `backward` the backward pass
-    is in it too, and with `real` the module runs with real weights and inputs; with `train` it
-    runs in training mode. Raises `InputError`, `NeedsError` or `RunError` of one line.
+    `batch` is that of an input that the target itself knows. Raises `InputError`, `NeedsError` or
+    `RunError` of one line.
     """
     where = one_line(target)
     kind = file_kind(target)
-    code = is_code(target) or backward or real
+    code = is_code(target) or mode.backward or mode.real
     if code or kind:
         not_guarded(where)
     if kind == "onnx":
-        refuse_settings(where, "an ONNX file", settings, backward, real)
+        refuse_settings(where, "an ONNX file", settings, mode)
         from effcalc.models.onnxfile import load_onnx
 
         network = load_onnx(existing_file(target), where, parse_inputs(inputs), batch)
-        check_batch(target, inputs, batch, network)
-        return replace(network, name=where)
-    if kind == "pt2":
-        refuse_settings(where, "a .pt2 file", settings, False, real)
+    elif kind == "pt2" or code:
+        network = _counted(target, settings, inputs, batch, mode)
+    else:
+        return described(target, settings, inputs, batch)
+    check_batch(target, inputs, batch, network)
+    return replace(network, name=where)
+
+
+def _counted(
+    target: str, settings: Sequence[str], inputs: Sequence[str], batch: int, mode: RunMode
+) -> Network:
+    """Count a .pt2 file or a model in code."""
+    where = one_line(target)
+    if file_kind(target) == "pt2":
+        refuse_settings(where, "a .pt2 file", settings, replace(mode, backward=False))
         path = existing_file(target)
         need("torch", "this target", "torch")
-        from effcalc.models.count import count_owned
         from effcalc.models.pt2 import load_pt2
 
         loaded = load_pt2(path, where, parse_inputs(inputs))
-    elif code:
+    else:
         need("torch", "this target" if is_code(target) else f"to run {where}", "torch")
-        from effcalc.models.count import count_owned
         from effcalc.models.targets import load
 
-        loaded = load(target, settings, inputs, batch=batch, real=real)
-    else:
-        return described(target, settings, inputs, batch)
-    network = count_owned(
-        loaded.module,
-        loaded.args,
-        loaded.kwargs,
-        backward=backward,
-        real=real,
-        train=True if train else None,
-        name=where,
-    )
-    check_batch(target, inputs, batch, network)
-    return replace(network, name=where)
+        loaded = load(target, settings, inputs, batch=batch, real=mode.real)
+    from effcalc.models.count import count_owned
+
+    return count_owned(loaded.module, loaded.args, loaded.kwargs, mode, where)
 
 
 def check_batch(target: str, inputs: Sequence[str], batch: int, network: Network) -> None:

@@ -7,7 +7,7 @@ import random
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import nn
 
 from effcalc.models.calls import module_calls
 from effcalc.models.record import Held, Recorder
-from effcalc.network.network import Network, OperatorCall, Param, Tensor
+from effcalc.network.network import Network, OperatorCall, Param
 
 
 def trace(
@@ -26,57 +26,43 @@ def trace(
     *,
     grad: bool = False,
     then: Callable[[Any], None] | None = None,
-    on_save: Callable[[Tensor, str], None] | None = None,
 ) -> Network:
     """Run `module(*args, **kwargs)` once and return every operator that it ran.
 
-    The module runs as it is: on the device of its tensors (meta ones cost neither time nor
-    memory), in the mode that it is in (`module.train()` before for a training step), with
-    autograd where `grad` is true. The random state of torch, NumPy and Python is put back
-    afterwards, and no hook is left anywhere; what the module's own forward changes in itself
-    (running statistics, caches) stays changed. To leave a module alone trace its `to_meta`.
+    The module runs as it is: on the device of its tensors, in its own mode, with autograd where
+    `grad` is true. The random state of torch, NumPy and Python is restored afterwards, and no hook
+    is left; what the module's own forward changes in itself (running statistics, caches) stays
+    changed. To leave a module unchanged, trace its `to_meta`.
 
     The result has a layer with `count` 1 for each operator, in the order of running, named after
-    the module that ran it ("" for the module itself). `operands` are the operator's tensors in
-    its schema's order; of a linear layer x, weight, bias. `memory` says whether a result is new,
-    a view, or written in place, `storage_bytes` how large each storage really is, and `deaths`
-    the last layer during which it was alive, observed when torch freed it: with `grad` that
-    includes what autograd keeps for the backward pass. A parameter belongs to the first layer
-    that reads it, and one that nothing reads to a last layer of operator "unused".
+    the module that ran it ("" for the module itself). `operands` are in the order of the schema;
+    of a linear layer x, weight, bias. `deaths` are observed when torch frees a storage: with
+    `grad` they include what autograd keeps for the backward pass. A parameter belongs to the
+    first layer that reads it, and one that nothing reads to a last layer of operator "unused".
 
-    `then(outputs)` runs after the forward pass, recorded too: a loss, a backward pass, an
+    `then(outputs)` runs after the forward pass and is recorded too: a loss, a backward pass, an
     optimizer. Its layers have the attribute "phase" set to "backward", and the backward of an
-    operator is named after the module whose forward made it. `on_save(tensor, path)` is given
-    each tensor that autograd saves while the forward runs, by the numbers that the layers use,
-    and the module that saves it.
+    operator is named after the module whose forward ran it.
 
-    Whatever the module raises passes through; its attribute `effcalc_path` is then the path of
-    the innermost module that raised it.
+    Errors of the module pass through; their attribute `effcalc_path` is the path of the innermost
+    module that raised them.
     """
     kwargs = dict(kwargs or {})
     tensors = [*_state(module), *tensors_in((args, kwargs))]
     on_meta = bool(tensors) and all(t.is_meta for t in tensors)
     if any(nn.parameter.is_lazy(t) for t in tensors):
-        # A lazy module makes its parameters when it first runs.
         with torch.no_grad(), _random_state(), _default_device(on_meta):
-            module(*args, **kwargs)
+            module(*args, **kwargs)  # a lazy module creates its parameters when it first runs
     held = Held(module)
     names = _Names(module)
     recorder = Recorder(held, names.current)
     inputs = tuple(recorder.number(t) for t in tensors_in((args, kwargs)))
-    with ExitStack() as stack:
-        stack.enter_context(_random_state())
-        stack.enter_context(torch.set_grad_enabled(grad))
-        stack.enter_context(_default_device(on_meta))
-        stack.enter_context(module_calls(names.call))
-        if on_save is not None:
-            tell = on_save
-
-            def pack(tensor: torch.Tensor) -> torch.Tensor:
-                tell(recorder.number(tensor), names.current())
-                return tensor
-
-            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t))
+    with (
+        _random_state(),
+        torch.set_grad_enabled(grad),
+        _default_device(on_meta),
+        module_calls(names.call),
+    ):
         with recorder:
             result = module(*args, **kwargs)
         outputs = tuple(recorder.number(t) for t in tensors_in(result))
@@ -115,24 +101,24 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
 
 
 class _Names:
-    """Knows in which module torch is: the stack of running ones, and who made a backward node."""
+    """The modules that are running, and the module that created each backward node."""
 
     def __init__(self, module: nn.Module) -> None:
         self._paths = {id(m): path for path, m in module.named_modules()}
         self._stack = [""]
         self._entered: set[int] = set()
-        self._made: list[int] = [0]  # first backward node of each stretch of one module
-        self._makers: list[str] = [""]
+        self._starts: list[int] = [0]  # first backward node of each stretch of one module
+        self._creators: list[str] = [""]
         self._backward = False
 
     def current(self) -> str:
-        """Return the path of the running module; in a backward pass that of the node's maker."""
+        """Return the path of the running module; in a backward pass of the node's creator."""
         if self._backward and len(self._stack) == 1:
             node = torch._C._current_autograd_node()
             if node is not None:
-                stretch = bisect_right(self._made, node._sequence_nr())
+                stretch = bisect_right(self._starts, node._sequence_nr())
                 # Nodes that accumulate a parameter's gradient have the largest number of all.
-                return self._makers[stretch - 1] if stretch < len(self._made) else ""
+                return self._creators[stretch - 1] if stretch < len(self._starts) else ""
         return self._stack[-1]
 
     def forward_done(self) -> None:
@@ -142,8 +128,8 @@ class _Names:
 
     def _mark(self) -> None:
         if not self._backward and torch.is_grad_enabled():
-            self._made.append(torch._C._autograd._get_sequence_nr())
-            self._makers.append(self._stack[-1])
+            self._starts.append(torch._C._autograd._get_sequence_nr())
+            self._creators.append(self._stack[-1])
 
     def call(
         self,
@@ -203,8 +189,8 @@ def _with_leftovers(recorder: Recorder, held: Held) -> tuple[OperatorCall, ...]:
     """Give the parameters and buffers that no operator read to the layers of their modules.
 
     A buffer that evaluation leaves alone (a batch norm's step counter) goes to its module's first
-    layer that has parameters, a parameter that was only looked at to that view; the rest to
-    layers "unused".
+    layer that has parameters, a parameter of which only a view was taken to that view; the
+    rest to layers "unused".
     """
     calls = recorder.calls
     first: dict[str, int] = {}
@@ -231,7 +217,7 @@ def _with_leftovers(recorder: Recorder, held: Held) -> tuple[OperatorCall, ...]:
 
 @contextmanager
 def _random_state() -> Iterator[None]:
-    """Put the random state of torch, Python and NumPy back afterwards."""
+    """Restore the random state of torch, Python and NumPy afterwards."""
     numpy = sys.modules.get("numpy")
     python_state = random.getstate()
     numpy_state = numpy.random.get_state() if numpy is not None else None
@@ -247,5 +233,5 @@ def _random_state() -> Iterator[None]:
 
 
 def _default_device(on_meta: bool) -> AbstractContextManager[Any]:
-    """Where everything is on meta, tensors that the forward makes are to be there too."""
+    """Have the forward create its tensors on meta too where everything else is there."""
     return torch.device("meta") if on_meta else nullcontext()

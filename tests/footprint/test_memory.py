@@ -20,6 +20,7 @@ from effcalc.footprint.step import StepSettings
 from effcalc.footprint.tape import CATEGORIES
 from effcalc.models.build import build as build_module
 from effcalc.models.build import recompute
+from effcalc.models.mode import RunMode
 from effcalc.models.target import target_network
 from effcalc.network.catalog import built_in_names, index
 from effcalc.network.network import Network, OperatorCall, Param, Tensor, unroll
@@ -151,7 +152,7 @@ def test_small_has_a_member_of_every_family():
     ],
 )
 def test_a_traced_model(name, tolerance):
-    network = target_network(f"torchvision:{name}", inputs=["2x3x64x64"], train=True)
+    network = target_network(f"torchvision:{name}", inputs=["2x3x64x64"], mode=RunMode(train=True))
     step = StepSettings(optimizer="momentum", watched=True)
     measured = trained(getattr(models, name)(), (2, 3, 64, 64), optimizer="momentum").peak
     assert abs(predict(network, step).peak.total - measured) <= tolerance * measured
@@ -376,6 +377,6 @@ def test_nothing_fits():
 
 
 def test_a_network_without_one_result_has_no_training_step():
-    network = target_network("torchvision:googlenet", train=True)
+    network = target_network("torchvision:googlenet", mode=RunMode(train=True))
     with pytest.raises(InputError, match="one result of"):
         predict(network, StepSettings())

@@ -17,6 +17,7 @@ from effcalc.base.errors import EffcalcError, InputError, NeedsError, RunError  
 from effcalc.base.limits import memory_limited  # noqa: E402
 from effcalc.models.count import count  # noqa: E402
 from effcalc.models.inputs import InputSpec, parse_inputs  # noqa: E402
+from effcalc.models.mode import RunMode  # noqa: E402
 from effcalc.models.target import target_network  # noqa: E402
 from effcalc.network.ops import cost  # noqa: E402
 from effcalc.scaling.figures import figures, macs  # noqa: E402
@@ -133,9 +134,9 @@ def test_networks_of_effcalcs_own_need_no_torch() -> None:
 
 def test_networks_of_effcalcs_own_are_built_to_run_backward_or_for_real() -> None:
     described = figures(target_network("squeezenet-1.1@image-size=96", batch=2))
-    network = target_network("squeezenet-1.1@image-size=96", batch=2, real=True)
+    network = target_network("squeezenet-1.1@image-size=96", batch=2, mode=RunMode(real=True))
     assert figures(network).cost == described.cost
-    network = target_network("squeezenet-1.1@image-size=96", batch=2, backward=True)
+    network = target_network("squeezenet-1.1@image-size=96", batch=2, mode=RunMode(backward=True))
     assert figures(network).weights == described.weights
     assert network.training
     # Of every convolution the gradients of its weights and of its input, but for the images'.
@@ -179,7 +180,12 @@ BAD: list[tuple[str, dict[str, object], type[EffcalcError], str]] = [
     ("timm:resnet18", {"settings": ["colour=3"]}, RunError, "unexpected keyword argument 'colour'"),
     ("efficientnet-b99", {}, InputError, "no network is named 'efficientnet-b99'"),
     ("efficientnet-b0", {"settings": ["a=3"]}, InputError, "`arg` is for a model in code"),
-    ("efficientnet-b0", {"settings": ["a=3"], "backward": True}, InputError, "`arg` is for a mode"),
+    (
+        "efficientnet-b0",
+        {"settings": ["a=3"], "mode": RunMode(backward=True)},
+        InputError,
+        "`arg` is for a mode",
+    ),
     ("efficientnet-b0", {"inputs": ["3"]}, InputError, "efficientnet-b0@image-size=320, not"),
     ("weights.pth", {}, InputError, "is a file of weights, which is not a model"),
     ("no.onnx", {}, InputError, "no.onnx: there is no such file"),
@@ -188,7 +194,7 @@ BAD: list[tuple[str, dict[str, object], type[EffcalcError], str]] = [
     ("text.pt2", {}, InputError, "is not a .pt2 file; give a file that torch.export.save wrote"),
     ("raw.pt2", {}, InputError, "is a pickle, which can run code when it is read; give a file"),
     ("saved.pt2", {}, InputError, "is what torch.save or torch.jit.save wrote, a pickle, which"),
-    ("saved.pt2", {"real": True}, InputError, "`real` is for a model in code"),
+    ("saved.pt2", {"mode": RunMode(real=True)}, InputError, "`real` is for a model in code"),
 ]
 
 
@@ -225,7 +231,7 @@ def test_a_zoo_that_is_not_installed(package: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_values_count_with_real(code: Path) -> None:
-    assert macs(target_network("my_models:Values", inputs=["3x3"], real=True)) == 27
+    assert macs(target_network("my_models:Values", inputs=["3x3"], mode=RunMode(real=True))) == 27
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
@@ -234,7 +240,7 @@ def test_running_out_of_memory_with_real_is_one_line(code: Path) -> None:
     assert macs(target_network("my_models:huge", inputs=["1x1048576"])) == 1 << 40
     out = pytest.raises(RunError, match=r"my_models:huge: memory ran out \(RuntimeError: ")
     with out, memory_limited():
-        target_network("my_models:huge", inputs=["1x1048576"], real=True)
+        target_network("my_models:huge", inputs=["1x1048576"], mode=RunMode(real=True))
 
 
 # --- files -------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from effcalc.base.errors import RunError  # noqa: E402
 from effcalc.models.count import count_owned  # noqa: E402
+from effcalc.models.mode import RunMode  # noqa: E402
 from effcalc.models.targets import load  # noqa: E402
 from effcalc.network.ops import cost  # noqa: E402
 from tests.zoo import (  # noqa: E402
@@ -97,7 +98,7 @@ def check_detection(target: str) -> None:
     name, module, args, kwargs = load(target, real=True)
     # The heads see as many boxes as the random weights propose, so one seed serves both.
     torch.manual_seed(0)
-    network = count_owned(module, args, kwargs, real=True, name=name)
+    network = count_owned(module, args, kwargs, RunMode(real=True), name)
     torch.manual_seed(0)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(*args)

@@ -95,20 +95,6 @@ def test_memory_follows_storages_until_torch_frees_them() -> None:
     assert activations(network).outputs == 400 + 800 + 200
 
 
-def test_saved_tensors_are_told_by_number_and_module() -> None:
-    saved: list[tuple[str, tuple[int, ...]]] = []
-    with torch.device("meta"):
-        module = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
-        network = trace(
-            module,
-            (torch.empty(2, 4),),
-            grad=True,
-            on_save=lambda t, path: saved.append((path, t.shape)),
-        )
-    assert saved == [("0", (2, 4)), ("1", (2, 8))]  # the linear's input, the ReLU's result
-    assert [x.op for x in network.calls] == ["view", "linear", "relu"]
-
-
 def test_random_state_and_module_calls_are_put_back_after_a_failure() -> None:
     class Fails(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

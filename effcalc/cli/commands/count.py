@@ -124,6 +124,7 @@ def _count(target: str, batch: int, options: CountOptions) -> "Network":
     from contextlib import redirect_stdout
 
     from effcalc.base.limits import memory_limited
+    from effcalc.models.mode import RunMode
     from effcalc.models.target import target_network
 
     # What the user's code prints is not part of the result.
@@ -133,8 +134,7 @@ def _count(target: str, batch: int, options: CountOptions) -> "Network":
             settings=options.arg,
             inputs=options.input,
             batch=batch,
-            backward=options.backward,
-            real=options.real,
+            mode=RunMode(options.backward, options.real),
         )
 
 

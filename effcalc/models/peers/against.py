@@ -17,6 +17,7 @@ from effcalc.base.limits import child_memory
 from effcalc.base.process import Limits
 from effcalc.base.units import Value, format_count
 from effcalc.base.version import __version__
+from effcalc.models.mode import RunMode
 from effcalc.models.names import file_kind
 from effcalc.models.peers import child
 from effcalc.models.peers.calls import HookedModule, modules
@@ -123,7 +124,8 @@ def prepare(target: Target) -> Subject:
             "file.py:factory, torchvision:NAME, timm:NAME or a network of `effcalc archs`"
         )
     loaded = load(**asdict(target))
-    network = count_owned(loaded.module, loaded.args, loaded.kwargs, real=target.real, name=name)
+    mode = RunMode(real=target.real)
+    network = count_owned(loaded.module, loaded.args, loaded.kwargs, mode, name)
     check_batch(target.target, target.inputs, target.batch, network)
     return Subject(target, replace(network, name=name), modules(loaded.module))
 

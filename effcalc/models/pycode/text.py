@@ -159,53 +159,31 @@ def _input(number: int) -> str:
 
 
 def _forward(definition: Definition) -> list[str]:
-    """Lines of the forward pass; a variable is used again once its value is no longer needed."""
+    """Lines of the forward pass; a variable is reused once its value is no longer needed."""
     part = definition.template.part
-    last: dict[int, int] = {}
-    for index, step in enumerate(part.steps):
-        last.update(dict.fromkeys(step.reads, index))
-        if _conditional(definition, step.child):
-            last[definition.alias[step.child]] = index
-    last.update(dict.fromkeys(part.results, len(part.steps)))
-    names = {slot: _input(slot) for slot in range(part.inputs)}
+    variables = _Variables(definition)
+    names = variables.names
     lines: list[str] = []
-    asked: Flag | None = None
-
-    def fresh(child: str, index: int) -> str:
-        used = {name for slot, name in names.items() if last.get(slot, -1) >= index}
-        return next(
-            n for n in ("x", "y", "z", child, *(f"y{i}" for i in range(999))) if n not in used
-        )
-
+    open_flag: Flag | None = None  # whose `if` the last line is in
     for index, step in enumerate(part.steps):
         expression = _expression(definition, step.child, [names[slot] for slot in step.reads])
         flag = _flag(definition, step.child) if _conditional(definition, step.child) else None
-        if flag is not None:
+        if flag is None:
+            assigned = variables.assign(index)
+            lines.append(f"        {', '.join(assigned)} = {expression}")
+        else:
             replacement = definition.alias[step.child]
             name = names[replacement]
-            if last[replacement] > index:
-                name = fresh(step.child, index)
+            if variables.last[replacement] > index:
+                name = variables.unused(step.child, index)
                 lines.append(f"        {name} = {names[replacement]}")
-                asked = None
-            if asked != flag:
-                present = flag.name
-                test = f"self.{present}" + (
-                    " is not None" if _has_module(definition, present) else ""
-                )
-                lines.append(f"        if {test}:")
+                open_flag = None
+            if open_flag != flag:
+                test = " is not None" if _has_module(definition, flag.name) else ""
+                lines.append(f"        if self.{flag.name}{test}:")
             lines.append(f"            {name} = {expression}")
             names[step.makes[0]] = name
-        else:
-            dying = [names[slot] for slot in step.reads if last[slot] == index]
-            made_names = []
-            for slot in step.makes:
-                # A branch's own name gives way where branches join.
-                name = dying[0] if dying and len(dying[0]) == 1 else min(dying, key=len, default="")
-                dying = []
-                names[slot] = name or fresh(step.child, index)
-                made_names.append(names[slot])
-            lines.append(f"        {', '.join(made_names)} = {expression}")
-        asked = flag
+        open_flag = flag
     returned = ", ".join(names[slot] for slot in part.results)
     head = f"        {returned} = "
     if lines[-1].startswith(head) and not lines[-1].startswith("         "):
@@ -213,6 +191,38 @@ def _forward(definition: Definition) -> list[str]:
     else:
         lines.append(f"        return {returned}")
     return lines
+
+
+class _Variables:
+    """The variable that holds each slot of a forward pass, and the last step that reads it."""
+
+    def __init__(self, definition: Definition) -> None:
+        part = definition.template.part
+        self.steps = part.steps
+        self.names = {slot: _input(slot) for slot in range(part.inputs)}
+        self.last: dict[int, int] = {}
+        for index, step in enumerate(part.steps):
+            self.last.update(dict.fromkeys(step.reads, index))
+            if _conditional(definition, step.child):
+                self.last[definition.alias[step.child]] = index
+        self.last.update(dict.fromkeys(part.results, len(part.steps)))
+
+    def unused(self, child: str, index: int) -> str:
+        """Return a name that no value needed from this step on has."""
+        used = {name for slot, name in self.names.items() if self.last.get(slot, -1) >= index}
+        candidates = ("x", "y", "z", child, *(f"y{i}" for i in range(999)))
+        return next(n for n in candidates if n not in used)
+
+    def assign(self, index: int) -> list[str]:
+        """Name the results of a step, the first after an operand that it is the last to read."""
+        step = self.steps[index]
+        dying = [self.names[slot] for slot in step.reads if self.last[slot] == index]
+        # A branch's own name gives way where branches join.
+        name = dying[0] if dying and len(dying[0]) == 1 else min(dying, key=len, default="")
+        for slot in step.makes:
+            self.names[slot] = name or self.unused(step.child, index)
+            name = ""
+        return [self.names[slot] for slot in step.makes]
 
 
 def _expression(definition: Definition, child: str, values: Sequence[str]) -> str:
