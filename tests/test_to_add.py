@@ -239,6 +239,9 @@ def test_a_plot(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing draws this table"):
         write_table(table, options)
     assert not (tmp_path / "mine.svg").exists()
+    assert (
+        "--plot: there is no folder" in run("scale", "--plot", str(tmp_path / "no/x.svg")).error()
+    )
     with redirect_stdout(io.StringIO()) as out:
         write_table(replace(table, chart=f"{__name__}:squares"), options)
     assert "MACs" in out.getvalue()

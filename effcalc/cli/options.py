@@ -274,11 +274,13 @@ class OutputOptions:
     def __post_init__(self) -> None:
         # What cannot be written is refused before anything is computed.
         find_format(self.format, self.output or "")
-        for file in filter(None, (self.output, self.plot)):
+        if self.output is not None:
             from effcalc.base.files import check_output
 
-            check_output(file)
+            check_output(self.output)
         if self.plot is not None:
+            from effcalc.base.files import check_output
             from effcalc.output.plots.style import check_suffix
 
             check_suffix(self.plot, "`plot`")
+            check_output(self.plot, "`plot`")

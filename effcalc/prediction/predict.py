@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from effcalc.base.errors import InputError
+from effcalc.base.errors import InputError, one_of
 from effcalc.hardware.files import Device, load_device
 from effcalc.network.network import Network
 from effcalc.prediction.factors import Fitted, Quantiles, fitted, nearest
 from effcalc.prediction.measured import SPREAD, Identity, Row, measured
 from effcalc.prediction.model import (
     ARITHMETIC,
+    PRECISIONS,
     Limits,
     Setting,
     work_seconds,
@@ -93,11 +94,14 @@ def predict(
     `compiled`, `mode` ("infer" or "train"). A network by its `name` may have been measured.
     Raises `InputError`.
     """
+    chosen = Setting(**setting)
+    one_of(chosen.precision, PRECISIONS, "`precision`")
+    one_of(chosen.mode, ("infer", "train"), "`mode`")
     of = subject(name, network)
     if batch is not None and (batch < 1 or batch % of.batch):
         raise InputError(f"`batch` {batch} is not a multiple of the network's own, {of.batch}")
     times = 1 if batch is None else batch // of.batch
-    return predict_time(of, load_device(device), Setting(**setting), times)
+    return predict_time(of, load_device(device), chosen, times)
 
 
 class _Case(NamedTuple):

@@ -139,6 +139,8 @@ def test_the_function_is_the_command() -> None:
     assert json.loads(data)["rows"][0]["seconds"] == p.seconds
     with pytest.raises(InputError, match="`batch` 0 is not a multiple"):
         effcalc.predict(scale("resnet-18").network, "l4", 0)
+    with pytest.raises(InputError, match="`precision`: 'fp64' is not one of"):
+        effcalc.predict(scale("resnet-18").network, "l4", precision="fp64")
 
 
 def test_parts_sum_to_the_time() -> None:
