@@ -449,7 +449,7 @@ def main() -> None:
         written.append((setting, "\n".join(lines) + "\n"))
     if asked.write:
         for setting, text in written:
-            path = OUT / "factors" / f"{setting.name.replace(', ', '-').replace(' ', '-')}.toml"
+            path = OUT / "factors" / f"{setting.stem}.toml"
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         write_measured([t for tables in groups.values() for t in tables])

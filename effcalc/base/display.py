@@ -32,5 +32,10 @@ def figures_of(value: Any) -> Any:
 
 
 def _call(key: str, value: Any, *arguments: Any) -> Any:
-    module, _, name = _FUNCTIONS[key].partition(":")
-    return getattr(import_module(module), name)(value, *arguments)
+    return function_at(_FUNCTIONS[key])(value, *arguments)
+
+
+def function_at(path: str) -> Any:
+    """Import and return the function that "package.module:name" names."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from effcalc.base.errors import InputError, one_line, one_of
 from effcalc.base.units import parse_count
+from effcalc.cli.networks import check_options, is_target
 from effcalc.cli.output import progress
 from effcalc.footprint.fit import Fitted, fit_batch, fit_phi
 from effcalc.footprint.optimizer import OPTIMIZERS
@@ -17,7 +18,7 @@ from effcalc.footprint.predict import predict
 from effcalc.footprint.step import CHECKPOINTS, DEVICES, PRECISIONS, StepSettings
 from effcalc.footprint.tables import MeasuredRun
 from effcalc.models.mode import RunMode
-from effcalc.models.names import file_kind, is_code
+from effcalc.models.names import file_kind
 from effcalc.models.target import target_network
 from effcalc.network.network import Network
 from effcalc.scaling.request import scaled_networks
@@ -132,20 +133,16 @@ def request(
         for m in modes
     ]
     kind = file_kind(network)
-    code = is_code(network) or bool(kind)
-    if code:
-        if step.checkpoint != "none":
-            raise InputError("--checkpoint is for effcalc's networks, which have stages and blocks")
-        if not scaling.plain:
-            raise InputError(f"{one_line(network)}: a target is taken as it is, and not scaled")
+    if is_target(network) and step.checkpoint != "none":
+        raise InputError("--checkpoint is for effcalc's networks, which have stages and blocks")
+    check_options(network, scaling, arg, input)
+    if is_target(network):
         if kind == "onnx" and "train" in modes and options.mode is not None:
             raise InputError("an .onnx file holds an inference; give --mode infer")
         if kind == "onnx":
             steps = [s for s in steps if not s.train]
         name = one_line(network)
         return Request(name, (), network, arg, input, batches, steps, scaling)
-    if arg or input:
-        raise InputError("--arg and --input are for a target, such as torchvision:resnet50")
     arch, networks = scaled_networks(network, scaling)
     if len(networks) > 1000:
         raise InputError(f"at most 1,000 scalings, and this asks for {len(networks):,}")

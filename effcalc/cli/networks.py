@@ -42,17 +42,23 @@ def is_target(network: str) -> bool:
     return is_code(network) or bool(file_kind(network))
 
 
+def check_options(
+    network: str, scaling: ScalingRequest, arg: Sequence[str], input: Sequence[str]
+) -> None:
+    """Refuse a scaling of a target, and a factory's arguments and inputs of any other network."""
+    if is_target(network) and not scaling.plain:
+        raise InputError(f"{one_line(network)}: a target is taken as it is, and not scaled")
+    if not is_target(network) and (arg or input):
+        raise InputError("--arg and --input are for a target, such as torchvision:resnet50")
+
+
 def read_networks(
     network: str, scaling: ScalingRequest, arg: Sequence[str] = (), input: Sequence[str] = ()
 ) -> Networks:
     """Read NETWORK and its options; the batch is 1, or that of `input`. Raises `InputError`."""
-    where = one_line(network)
+    check_options(network, scaling, arg, input)
     if is_target(network):
-        if not scaling.plain:
-            raise InputError(f"{where}: a target is taken as it is, and not scaled")
-        return Networks(where, 1, _traced(network, arg, input))
-    if arg or input:
-        raise InputError("--arg and --input are for a target, such as torchvision:resnet50")
+        return Networks(one_line(network), 1, _traced(network, arg, input))
     arch, networks = scaled_networks(network, scaling)
     several = len(networks) > 1
 

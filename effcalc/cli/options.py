@@ -274,12 +274,13 @@ class OutputOptions:
     def __post_init__(self) -> None:
         # What cannot be written is refused before anything is computed.
         find_format(self.format, self.output or "")
-        if self.output is not None:
-            from effcalc.base.files import check_output
+        if self.output is None and self.plot is None:
+            return
+        from effcalc.base.files import check_output
 
+        if self.output is not None:
             check_output(self.output)
         if self.plot is not None:
-            from effcalc.base.files import check_output
             from effcalc.output.plots.style import check_suffix
 
             check_suffix(self.plot, "`plot`")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
+from effcalc.base.display import function_at
 from effcalc.base.errors import InputError, RunError, one_line
 from effcalc.base.files import open_output
 from effcalc.cli.wording import table_with_options
@@ -91,8 +91,7 @@ def _draw(table: Table, out: OutputOptions) -> None:
 
     if not table.chart:
         raise InputError("--plot: nothing draws this table; see effcalc plot --help")
-    module, _, name = table.chart.partition(":")
-    plot = getattr(import_module(module), name)(table)
+    plot = function_at(table.chart)(table)
     write_plot(plot, PlotOptions(output=out.plot, caption=out.caption))
 
 

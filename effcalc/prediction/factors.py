@@ -32,9 +32,9 @@ class Fitted(NamedTuple):
 
 
 @cache
-def fitted(name: str) -> Fitted:
-    """Read the file of a setting, by the setting's name."""
-    file = FOLDER / f"{name.replace(', ', '-').replace(' ', '-')}.toml"
+def fitted(setting: Setting) -> Fitted:
+    """Read the file of a setting that was fitted."""
+    file = FOLDER / f"{setting.stem}.toml"
     data = tomllib.loads(file.read_text(encoding="utf-8"))
     return Fitted(
         Setting(**data["setting"]),

@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 def file_name(device: str, setting: Setting) -> str:
     """Return the name of the file of a device and a setting."""
-    return f"{device}-{setting.name}.csv".replace(", ", "-").replace(" ", "-")
+    return f"{device}-{setting.stem}.csv"
 
 
 @cache

@@ -42,6 +42,11 @@ class Setting(NamedTuple):
         words += ["channels last"] * self.channels_last + ["compiled"] * self.compiled
         return ", ".join([*words, *(["train"] if self.mode == "train" else [])])
 
+    @property
+    def stem(self) -> str:
+        """The name as part of a file's: "amp-channels-last-train"."""
+        return self.name.replace(", ", "-").replace(" ", "-")
+
 
 class Limits(NamedTuple):
     """What a device could do at most: operations a second of products, bytes a second."""

@@ -18,7 +18,7 @@ from effcalc.prediction.model import (
     Setting,
     work_seconds,
 )
-from effcalc.prediction.work import Class, Work, grown, works
+from effcalc.prediction.work import Work, grown, works
 
 ASSUMED_WIDER = 1.5
 """How much wider an interval is, in logarithms, in a setting that nobody measured; assumed."""
@@ -73,14 +73,9 @@ def subject(name: str, network: Network) -> Subject:
     """Read a network as works, and know it by its figures."""
     shape = next((t.shape for t in network.inputs if len(t.shape) == 4), ())
     batch = shape[0] if shape else 1
-    seen: dict[str, int] = {}
-    for call in network.calls:
-        for p in call.params:
-            if not p.buffer:
-                seen[p.key] = p.numel * call.count
     all_works = works(network)
     macs = round(sum(work.macs * work.repeats for work in all_works)) // max(batch, 1)
-    identity = Identity(shape[-1] if shape else 0, sum(seen.values()), macs)
+    identity = Identity(shape[-1] if shape else 0, network.params, macs)
     return Subject(name, all_works, batch, identity)
 
 
@@ -152,7 +147,7 @@ def predict_time(of: Subject, device: Device, setting: Setting, times: int = 1) 
     `InputError` for a device without a bandwidth or the peak that the setting needs.
     """
     served, assumed = nearest(setting, device)
-    case = _Case(of, device, setting, fitted(served.name), of.batch * times)
+    case = _Case(of, device, setting, fitted(served), of.batch * times)
     parts = case.parts()
     predicted = sum(seconds for _, seconds in parts)
     estimate = _measured_here(case) or _measured_elsewhere(case) or _by_factors(case, predicted)
@@ -227,7 +222,7 @@ def limits_of(device: Device, setting: Setting) -> Limits:
 
 def _data_sheet(factors: Fitted) -> Quantiles:
     """Quantiles of a device that was not fitted to; where a setting has one device, amp's."""
-    usual = fitted(Setting().name).quantiles["data_sheet"]
+    usual = fitted(Setting()).quantiles["data_sheet"]
     return factors.quantiles.get("data_sheet", usual)
 
 
@@ -243,11 +238,3 @@ def _warnings(of: Subject) -> list[str]:
             f"operators of no known class count by their traffic: {', '.join(unknown[:5])}"
         )
     return notes
-
-
-def by_class(prediction: TimePrediction) -> dict[Class, float]:
-    """Seconds of each class of operators, the longest first."""
-    seconds: dict[Class, float] = {}
-    for work, part in prediction.parts:
-        seconds[work.kind] = seconds.get(work.kind, 0.0) + part
-    return dict(sorted(seconds.items(), key=lambda item: -item[1]))

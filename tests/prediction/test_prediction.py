@@ -20,7 +20,8 @@ from effcalc.prediction.factors import FOLDER, fitted, nearest
 from effcalc.prediction.measured import FOLDER as MEASURED
 from effcalc.prediction.measured import Identity, measured
 from effcalc.prediction.model import Factors, Limits, Setting, element_bytes, work_seconds
-from effcalc.prediction.predict import TimePrediction, by_class, predict_time, subject
+from effcalc.prediction.predict import TimePrediction, predict_time, subject
+from effcalc.prediction.tables import PER, per_table
 from effcalc.prediction.work import CLASSES, PRODUCTS, Work, classify, grown, works
 from effcalc.scaling.scale import build, scale
 from tests.cli_helpers import run
@@ -146,11 +147,13 @@ def test_the_function_is_the_command() -> None:
 def test_parts_sum_to_the_time() -> None:
     p = predicted("resnet-50", "l4", 64)
     assert sum(seconds for _, seconds in p.parts) == pytest.approx(p.seconds)
-    assert sum(by_class(p).values()) == pytest.approx(p.seconds)
+    for per in PER:
+        rows = per_table("parts", p, per).rows
+        assert sum(row["seconds"] for row in rows) == pytest.approx(p.seconds)
 
 
 def rows_of(device: str, setting: Setting) -> list[dict[str, str]]:
-    path = next(MEASURED.glob(f"{device}-{setting.name}.csv".replace(", ", "-")))
+    path = next(MEASURED.glob(f"{device}-{setting.stem}.csv"))
     return list(csv.DictReader(path.open(encoding="utf-8")))
 
 
@@ -165,7 +168,7 @@ def test_what_was_measured_is_the_answer() -> None:
     assert predicted("resnet-50", "rtx-4090", 64).basis.startswith("measured by timm (resnet50")
     far = predict_time(subject("efficientnet_b0", network), load_device("rtx-4090"), Setting(), 8)
     assert far.basis.endswith("× ratio")
-    assert far.quantiles == fitted("amp").quantiles["table"]
+    assert far.quantiles == fitted(Setting()).quantiles["table"]
     # Of equal figures and another name nobody can tell which network it is, unless it is alone.
     key = Identity(224, 5288548, 385814752)
     same = [r["name"] for r in rows_of("rtx-4090", Setting()) if r["params"] == row["params"]]
@@ -197,7 +200,7 @@ def test_a_measurement_elsewhere_serves_by_the_ratio() -> None:
     l4 = predicted("resnet-50", "l4", 64)
     assert l4.basis == "measured by timm on rtx-3090 × ratio, data sheet only"
     # Nothing was measured on an L4, so the interval is that of devices that were held out.
-    assert l4.quantiles == fitted("amp").quantiles["data_sheet"]
+    assert l4.quantiles == fitted(Setting()).quantiles["data_sheet"]
 
 
 def test_every_setting_is_whole() -> None:
@@ -212,9 +215,9 @@ def test_every_setting_is_whole() -> None:
                 Setting(mode="train"),
                 Setting("fp32", compiled=True),
             )
-            if s.name.replace(", ", "-").replace(" ", "-") == name
+            if s.stem == name
         )
-        read = fitted(setting.name)
+        read = fitted(setting)
         assert read.setting == setting
         for factors in (read.common, *read.devices.values()):
             assert set(factors.memory) == set(CLASSES)
